@@ -1,0 +1,1 @@
+//! The `.vqt` token file.

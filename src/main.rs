@@ -1,0 +1,22 @@
+//! `vqlc`: pictures to token files and back. This file is the outline; each command has a file of its own in `commands/`.
+// Talking to people is this crate's job (the libraries may not).
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod cli;
+mod commands;
+mod default_model;
+mod exit;
+mod report;
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(err) => return exit::from_clap(&err),
+    };
+    match commands::run(cli.command) {
+        Ok(code) => code.into(),
+        Err(err) => exit::report(&err).into(),
+    }
+}
