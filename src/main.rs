@@ -7,6 +7,7 @@ mod commands;
 mod default_model;
 mod exit;
 mod report;
+mod text;
 
 use clap::Parser;
 

@@ -1,0 +1,1 @@
+//! Progress and results, shared by the commands.
