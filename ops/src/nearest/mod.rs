@@ -1,6 +1,26 @@
 //! The exact nearest codebook entry.
 
-use crate::{Error, check, plain};
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod blocks;
+mod lanes;
+mod rotation;
+mod scalar;
+mod search;
+mod tree;
+
+use rayon::prelude::*;
+
+use self::blocks::{BlockSearch, Blocks};
+use self::lanes::{Job, Lanes};
+use self::search::TreeSearch;
+use self::tree::Tree;
+use crate::{Error, check};
+
+/// The largest dimension at which a tree rules out enough.
+const MAX_TREE_DIM: usize = 16;
 
 /// The instructions a search is done with. All give the same ids and distances; chosen by [`NearestIndex::build`], forced only by tests and self-tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +37,71 @@ impl Kernel {
     /// The kernels this processor runs, the fastest last.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        vec![Self::Scalar]
+        let mut kernels = vec![Self::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            kernels.extend(avx2::Avx2::detect().map(|_| Self::Avx2));
+            kernels.extend(avx512::Avx512::detect().map(|_| Self::Avx512));
+        }
+        kernels
     }
+}
+
+/// A kernel that this processor is known to run.
+#[derive(Clone, Copy, Debug)]
+enum Proven {
+    Scalar(scalar::Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+}
+
+impl Proven {
+    fn new(kernel: Kernel) -> Option<Self> {
+        match kernel {
+            Kernel::Scalar => Some(Self::Scalar(scalar::Scalar)),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => avx2::Avx2::detect().map(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => avx512::Avx512::detect().map(Self::Avx512),
+            #[cfg(not(target_arch = "x86_64"))]
+            Kernel::Avx2 | Kernel::Avx512 => None,
+        }
+    }
+
+    fn best() -> Self {
+        Kernel::available()
+            .into_iter()
+            .rev()
+            .find_map(Self::new)
+            .unwrap_or(Self::Scalar(scalar::Scalar))
+    }
+
+    fn run<J: Job>(self, job: J) -> J::Output {
+        match self {
+            Self::Scalar(lanes) => lanes.run(job),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(lanes) => lanes.run(job),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(lanes) => lanes.run(job),
+        }
+    }
+}
+
+/// How a table is laid out.
+#[derive(Clone, Debug)]
+enum Layout {
+    Tree(Tree),
+    Blocks(Blocks),
 }
 
 /// A codebook prepared for exact nearest-entry search.
 #[derive(Clone, Debug)]
 pub struct NearestIndex {
-    table: Vec<f32>,
-    dim: usize,
+    layout: Layout,
+    entries: usize,
+    kernel: Proven,
 }
 
 impl NearestIndex {
@@ -35,9 +111,16 @@ impl NearestIndex {
     /// [`Error::Dim`], [`Error::Ragged`], [`Error::Entries`], [`Error::NotFinite`].
     pub fn build(table: &[f32], dim: usize) -> Result<Self, Error> {
         check::table(table, dim)?;
+        let layout = match dim {
+            0..=4 => Layout::Tree(Tree::build(table, dim, 4)),
+            5..=8 => Layout::Tree(Tree::build(table, dim, 8)),
+            9..=MAX_TREE_DIM => Layout::Tree(Tree::build(table, dim, 16)),
+            _ => Layout::Blocks(Blocks::build(table, dim)),
+        };
         Ok(Self {
-            table: table.to_vec(),
-            dim,
+            layout,
+            entries: table.len() / dim,
+            kernel: Proven::best(),
         })
     }
 
@@ -46,25 +129,25 @@ impl NearestIndex {
     /// # Errors
     /// [`Error::Kernel`] when this processor cannot run it.
     #[doc(hidden)]
-    pub fn with_kernel(self, kernel: Kernel) -> Result<Self, Error> {
-        if Kernel::available().contains(&kernel) {
-            Ok(self)
-        } else {
-            Err(Error::Kernel { got: kernel })
-        }
+    pub fn with_kernel(mut self, kernel: Kernel) -> Result<Self, Error> {
+        self.kernel = Proven::new(kernel).ok_or(Error::Kernel { got: kernel })?;
+        Ok(self)
     }
 
     /// Number of entries of the table, at least 1.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "an index is never empty")]
     pub fn len(&self) -> usize {
-        self.table.len() / self.dim
+        self.entries
     }
 
     /// Dimension of an entry.
     #[must_use]
     pub fn dim(&self) -> usize {
-        self.dim
+        match &self.layout {
+            Layout::Tree(tree) => tree.dim,
+            Layout::Blocks(blocks) => blocks.dim,
+        }
     }
 
     /// Writes the id of the nearest entry of each query. `queries` is row-major `[m, dim]`, all finite; `ids` is `[m]`.
@@ -72,10 +155,11 @@ impl NearestIndex {
     /// # Errors
     /// [`Error::Ragged`], [`Error::Output`], [`Error::NotFinite`]; `ids` is untouched then.
     pub fn search(&self, queries: &[f32], ids: &mut [u32]) -> Result<(), Error> {
-        plain::nearest(&self.table, self.dim, queries, ids)
+        let mut distances = vec![0.0; ids.len()];
+        self.search_with_distance(queries, ids, &mut distances)
     }
 
-    /// As [`search`](Self::search), and also the squared distances, `[m]`, as [`plain::distance`] defines them.
+    /// As [`search`](Self::search), and also the squared distances, `[m]`, as [`plain::distance`](crate::plain::distance) defines them.
     ///
     /// # Errors
     /// As [`search`](Self::search).
@@ -85,13 +169,46 @@ impl NearestIndex {
         ids: &mut [u32],
         distances: &mut [f32],
     ) -> Result<(), Error> {
-        check::queries(queries, self.dim)?;
-        check::output("distances", queries.len() / self.dim, distances.len())?;
-        self.search(queries, ids)?;
-        for ((query, id), distance) in queries.chunks_exact(self.dim).zip(ids).zip(distances) {
-            let at = *id as usize * self.dim;
-            *distance = plain::distance(query, &self.table[at..at + self.dim]);
-        }
+        let dim = self.dim();
+        check::queries(queries, dim)?;
+        check::output("ids", queries.len() / dim, ids.len())?;
+        check::output("distances", ids.len(), distances.len())?;
+        let chunk = ids
+            .len()
+            .div_ceil(4 * rayon::current_num_threads())
+            .clamp(64, 4096);
+        queries
+            .par_chunks(chunk * dim)
+            .zip(ids.par_chunks_mut(chunk))
+            .zip(distances.par_chunks_mut(chunk))
+            .for_each(|((queries, ids), distances)| match &self.layout {
+                Layout::Tree(tree) => match tree.width {
+                    4 => self.kernel.run(TreeSearch::<4> {
+                        tree,
+                        queries,
+                        ids,
+                        distances,
+                    }),
+                    8 => self.kernel.run(TreeSearch::<8> {
+                        tree,
+                        queries,
+                        ids,
+                        distances,
+                    }),
+                    _ => self.kernel.run(TreeSearch::<16> {
+                        tree,
+                        queries,
+                        ids,
+                        distances,
+                    }),
+                },
+                Layout::Blocks(blocks) => self.kernel.run(BlockSearch {
+                    blocks,
+                    queries,
+                    ids,
+                    distances,
+                }),
+            });
         Ok(())
     }
 }

@@ -1,0 +1,96 @@
+//! Lanes as two AVX registers.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::lanes::{Job, Lanes, Row};
+
+/// Proof that this processor has AVX2 and FMA: [`Avx2::detect`] is the only way to one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+impl Lanes for Avx2 {
+    type V = [__m256; 2];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: self proves AVX.
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+
+    #[inline(always)]
+    fn load(self, row: &Row) -> Self::V {
+        let at = row.0.as_ptr();
+        // SAFETY: self proves AVX; a row is 16 f32 on a 64-byte boundary.
+        unsafe { [_mm256_load_ps(at), _mm256_load_ps(at.add(8))] }
+    }
+
+    #[inline(always)]
+    fn store(self, v: Self::V) -> Row {
+        let mut row = Row([0.0; 16]);
+        let at = row.0.as_mut_ptr();
+        // SAFETY: self proves AVX; a row is 16 f32 on a 64-byte boundary.
+        unsafe {
+            _mm256_store_ps(at, v[0]);
+            _mm256_store_ps(at.add(8), v[1]);
+        }
+        row
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: self proves AVX.
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: self proves AVX.
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: self proves AVX.
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn add_square(self, a: Self::V, sum: Self::V) -> Self::V {
+        // SAFETY: self proves FMA.
+        unsafe {
+            [
+                _mm256_fmadd_ps(a[0], a[0], sum[0]),
+                _mm256_fmadd_ps(a[1], a[1], sum[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn not_greater(self, a: Self::V, b: Self::V) -> u32 {
+        // SAFETY: self proves AVX.
+        let (low, high) = unsafe {
+            (
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(a[0], b[0])),
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(a[1], b[1])),
+            )
+        };
+        (low | (high << 8)).cast_unsigned()
+    }
+
+    #[inline(always)]
+    fn run<J: Job>(self, job: J) -> J::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn run<J: Job>(lanes: Avx2, job: J) -> J::Output {
+            job.run(lanes)
+        }
+        // SAFETY: self proves AVX2 and FMA.
+        unsafe { run(self, job) }
+    }
+}
