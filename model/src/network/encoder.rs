@@ -1,0 +1,62 @@
+//! Pictures to latents.
+
+use candle_core::{Module, Result, Tensor};
+use candle_nn::{Conv2d, GroupNorm, VarBuilder};
+
+use super::layers::{Downsample, Level, Middle, conv1, conv3, norm, norm_swish};
+use crate::VqganConfig;
+
+/// The encoder with quant_conv: `[b, 3, h, w]` in [-1, 1] to the latent z `[b, embed_dim, h/f, w/f]`.
+/// `h` and `w` must be multiples of the factor f.
+pub struct Encoder {
+    conv_in: Conv2d,
+    down: Vec<(Level, Option<Downsample>)>,
+    mid: Middle,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+    quant_conv: Conv2d,
+}
+
+impl Encoder {
+    /// Builds it from the tensors under `encoder.` and `quant_conv.` of `vb`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape.
+    pub fn new(cfg: &VqganConfig, vb: VarBuilder) -> Result<Self> {
+        let root = vb.pp("encoder");
+        let mut channels = cfg.ch;
+        let mut down = Vec::with_capacity(cfg.ch_mult.len());
+        for (i, mult) in cfg.ch_mult.iter().enumerate() {
+            let vb = root.pp("down").pp(i);
+            let level = Level::new(cfg, i, cfg.num_res_blocks, channels, cfg.ch * mult, &vb)?;
+            channels = cfg.ch * mult;
+            let last = i + 1 == cfg.ch_mult.len();
+            let half = (!last)
+                .then(|| Downsample::new(channels, vb.pp("downsample")))
+                .transpose()?;
+            down.push((level, half));
+        }
+        Ok(Self {
+            conv_in: conv3(cfg.in_channels, cfg.ch, root.pp("conv_in"))?,
+            down,
+            mid: Middle::new(cfg, channels, root.pp("mid"))?,
+            norm_out: norm(cfg, channels, root.pp("norm_out"))?,
+            conv_out: conv3(channels, cfg.z_channels, root.pp("conv_out"))?,
+            quant_conv: conv1(cfg.z_channels, cfg.embed_dim, vb.pp("quant_conv"))?,
+        })
+    }
+}
+
+impl Module for Encoder {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = self.conv_in.forward(x)?;
+        for (level, half) in &self.down {
+            x = level.forward(&x)?;
+            if let Some(half) = half {
+                x = half.forward(&x)?;
+            }
+        }
+        let x = norm_swish(&self.norm_out, &self.mid.forward(&x)?)?;
+        self.quant_conv.forward(&self.conv_out.forward(&x)?)
+    }
+}

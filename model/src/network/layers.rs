@@ -1,0 +1,251 @@
+//! The blocks that encoder and decoder are made of.
+
+use candle_core::{D, Module, Result, Tensor};
+use candle_nn::{Conv2d, Conv2dConfig, GroupNorm, Init, VarBuilder, ops::softmax_last_dim};
+
+use crate::VqganConfig;
+
+/// GroupNorm's epsilon in every published VQGAN.
+const NORM_EPS: f64 = 1e-6;
+
+/// Rows of the attention matrix held at a time. The whole matrix of a 4096x4096 picture would be 17 GB.
+const ATTENTION_ROWS: usize = 1024;
+
+/// A square convolution with bias; new weights are drawn as PyTorch draws them, uniform within 1/sqrt(fan in).
+pub(super) fn conv(
+    inputs: usize,
+    outputs: usize,
+    side: usize,
+    stride: usize,
+    padding: usize,
+    vb: VarBuilder,
+) -> Result<Conv2d> {
+    let bound = 1.0 / ((inputs * side * side) as f64).sqrt();
+    let init = Init::Uniform {
+        lo: -bound,
+        up: bound,
+    };
+    let weight = vb.get_with_hints((outputs, inputs, side, side), "weight", init)?;
+    let bias = vb.get_with_hints(outputs, "bias", init)?;
+    Ok(Conv2d::new(
+        weight,
+        Some(bias),
+        Conv2dConfig {
+            stride,
+            padding,
+            ..Default::default()
+        },
+    ))
+}
+
+/// A 3x3 convolution that keeps the size.
+pub(super) fn conv3(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv2d> {
+    conv(inputs, outputs, 3, 1, 1, vb)
+}
+
+/// A 1x1 convolution.
+pub(super) fn conv1(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv2d> {
+    conv(inputs, outputs, 1, 1, 0, vb)
+}
+
+pub(super) fn norm(cfg: &VqganConfig, channels: usize, vb: VarBuilder) -> Result<GroupNorm> {
+    candle_nn::group_norm(cfg.groups(channels), channels, NORM_EPS, vb)
+}
+
+/// `x * sigmoid(x)` after a normalisation.
+pub(super) fn norm_swish(norm: &GroupNorm, x: &Tensor) -> Result<Tensor> {
+    norm.forward(x)?.silu()
+}
+
+/// `shortcut(x) + conv2(swish(norm2(conv1(swish(norm1(x))))))`; the shortcut is 1x1 when the channel count changes.
+pub(super) struct ResBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    shortcut: Option<Conv2d>,
+}
+
+impl ResBlock {
+    pub(super) fn new(
+        cfg: &VqganConfig,
+        inputs: usize,
+        outputs: usize,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        Ok(Self {
+            norm1: norm(cfg, inputs, vb.pp("norm1"))?,
+            conv1: conv3(inputs, outputs, vb.pp("conv1"))?,
+            norm2: norm(cfg, outputs, vb.pp("norm2"))?,
+            conv2: conv3(outputs, outputs, vb.pp("conv2"))?,
+            shortcut: (inputs != outputs)
+                .then(|| conv1(inputs, outputs, vb.pp("nin_shortcut")))
+                .transpose()?,
+        })
+    }
+}
+
+impl Module for ResBlock {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let h = self.conv1.forward(&norm_swish(&self.norm1, x)?)?;
+        let h = self.conv2.forward(&norm_swish(&self.norm2, &h)?)?;
+        match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x)? + h,
+            None => x + h,
+        }
+    }
+}
+
+/// Self-attention with one head over all positions: `x + proj_out(softmax(q^T k / sqrt(C)) v)`.
+pub(super) struct AttnBlock {
+    norm: GroupNorm,
+    q: Conv2d,
+    k: Conv2d,
+    v: Conv2d,
+    proj_out: Conv2d,
+}
+
+impl AttnBlock {
+    pub(super) fn new(cfg: &VqganConfig, channels: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            norm: norm(cfg, channels, vb.pp("norm"))?,
+            q: conv1(channels, channels, vb.pp("q"))?,
+            k: conv1(channels, channels, vb.pp("k"))?,
+            v: conv1(channels, channels, vb.pp("v"))?,
+            proj_out: conv1(channels, channels, vb.pp("proj_out"))?,
+        })
+    }
+}
+
+impl Module for AttnBlock {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let positions = height * width;
+        let y = self.norm.forward(x)?;
+        let q = self
+            .q
+            .forward(&y)?
+            .reshape((batch, channels, positions))?
+            .transpose(1, 2)?
+            .contiguous()?;
+        let k = self.k.forward(&y)?.reshape((batch, channels, positions))?;
+        let v = self
+            .v
+            .forward(&y)?
+            .reshape((batch, channels, positions))?
+            .transpose(1, 2)?
+            .contiguous()?;
+        let scale = (channels as f64).powf(-0.5);
+        let mut rows = Vec::with_capacity(positions.div_ceil(ATTENTION_ROWS));
+        for start in (0..positions).step_by(ATTENTION_ROWS) {
+            let q = q.narrow(1, start, ATTENTION_ROWS.min(positions - start))?;
+            let weights = softmax_last_dim(&(q.contiguous()?.matmul(&k)? * scale)?)?;
+            rows.push(weights.matmul(&v)?);
+        }
+        let attended = Tensor::cat(&rows, 1)?
+            .transpose(1, 2)?
+            .reshape((batch, channels, height, width))?;
+        x + self.proj_out.forward(&attended)?
+    }
+}
+
+/// Halves the size: zeros right and bottom by one, 3x3 with stride 2.
+pub(super) struct Downsample(Conv2d);
+
+impl Downsample {
+    pub(super) fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
+        conv(channels, channels, 3, 2, 0, vb.pp("conv")).map(Self)
+    }
+}
+
+impl Module for Downsample {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.forward(
+            &x.pad_with_zeros(D::Minus1, 0, 1)?
+                .pad_with_zeros(D::Minus2, 0, 1)?,
+        )
+    }
+}
+
+/// Doubles the size: nearest neighbour, then 3x3.
+pub(super) struct Upsample(Conv2d);
+
+impl Upsample {
+    pub(super) fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
+        conv3(channels, channels, vb.pp("conv")).map(Self)
+    }
+}
+
+impl Module for Upsample {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        // By broadcast and reshape: the backward pass of candle's own upsampling overwrites gradients.
+        let (batch, channels, height, width) = x.dims4()?;
+        let x = x
+            .reshape((batch, channels, height, 1, width, 1))?
+            .broadcast_as((batch, channels, height, 2, width, 2))?
+            .contiguous()?
+            .reshape((batch, channels, 2 * height, 2 * width))?;
+        self.0.forward(&x)
+    }
+}
+
+/// The middle of both halves: residual block, attention, residual block.
+pub(super) struct Middle {
+    block_1: ResBlock,
+    attn_1: AttnBlock,
+    block_2: ResBlock,
+}
+
+impl Middle {
+    pub(super) fn new(cfg: &VqganConfig, channels: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            block_1: ResBlock::new(cfg, channels, channels, vb.pp("block_1"))?,
+            attn_1: AttnBlock::new(cfg, channels, vb.pp("attn_1"))?,
+            block_2: ResBlock::new(cfg, channels, channels, vb.pp("block_2"))?,
+        })
+    }
+}
+
+impl Module for Middle {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.block_2
+            .forward(&self.attn_1.forward(&self.block_1.forward(x)?)?)
+    }
+}
+
+/// The residual blocks of one level, each followed by attention where the level has it.
+pub(super) struct Level(Vec<(ResBlock, Option<AttnBlock>)>);
+
+impl Level {
+    /// `blocks` blocks from `inputs` to `outputs` channels under `vb.block.N` and `vb.attn.N`.
+    pub(super) fn new(
+        cfg: &VqganConfig,
+        level: usize,
+        blocks: usize,
+        inputs: usize,
+        outputs: usize,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        (0..blocks)
+            .map(|n| {
+                let inputs = if n == 0 { inputs } else { outputs };
+                let block = ResBlock::new(cfg, inputs, outputs, vb.pp("block").pp(n))?;
+                let attn = cfg
+                    .has_attention(level)
+                    .then(|| AttnBlock::new(cfg, outputs, vb.pp("attn").pp(n)))
+                    .transpose()?;
+                Ok((block, attn))
+            })
+            .collect::<Result<_>>()
+            .map(Self)
+    }
+}
+
+impl Module for Level {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.iter().try_fold(x.clone(), |x, (block, attn)| {
+            let x = block.forward(&x)?;
+            attn.as_ref().map_or(Ok(x.clone()), |attn| attn.forward(&x))
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! The VQGAN encoder and decoder (Esser et al. 2021, as VQGAN-LC uses them), fully convolutional.
+//!
+//! Parameter names are those of published checkpoints. Tensors are NCHW f32.
+
+mod decoder;
+mod encoder;
+mod layers;
+
+pub use decoder::Decoder;
+pub use encoder::Encoder;

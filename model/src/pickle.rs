@@ -1,0 +1,334 @@
+//! PyTorch checkpoints (`.pth`, `.pt`, `.ckpt`): tensors out of a pickle, without running any of it.
+//!
+//! candle's reader understands just enough of the pickle language for state dicts and never calls what a pickle names.
+//! It does trust sizes: a pickle of a hundred bytes can make it copy memory without end or nest until the stack is full.
+//! So the program is first run on sizes alone, and tensors are checked against the file's length before they are read.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead as _, BufReader, Read, Take},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use candle_core::{Device, pickle::PthTensors};
+
+use crate::{Error, Result, params::Tensors};
+
+/// Bytes of pickle read at most; a state dict of a thousand tensors has 100 kB.
+const MAX_PICKLE: u64 = 64 << 20;
+/// Objects a pickle may make, copies included.
+const MAX_OBJECTS: u64 = 20_000_000;
+/// How deep they may nest; state dicts nest five deep.
+const MAX_DEPTH: u32 = 100;
+/// Where checkpoints keep their state dict: at the top, or under one of these keys.
+const KEYS: [Option<&str>; 4] = [
+    None,
+    Some("state_dict"),
+    Some("model"),
+    Some("model_state_dict"),
+];
+
+/// Reads every tensor of the state dict in `path`, on the CPU, in its stored dtype.
+///
+/// # Errors
+/// [`Error::Malformed`] when the file is no PyTorch zip checkpoint, is damaged, or asks for more than it could hold.
+pub fn read_pth(path: &Path) -> Result<Tensors> {
+    let malformed = |why: String| Error::Malformed(format!("{}: {why}", path.display()));
+    let file_len = std::fs::metadata(path)
+        .map_err(|e| Error::io(path, e))?
+        .len();
+    // candle indexes into the argument lists it finds; on a hostile file that panics.
+    catch_unwind(AssertUnwindSafe(|| read_checked(path, file_len)))
+        .unwrap_or_else(|_| Err("its pickle is not that of a state dict".into()))
+        .map_err(malformed)
+}
+
+fn read_checked(path: &Path, file_len: u64) -> Result<Tensors, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let mut zip = zip::ZipArchive::new(BufReader::new(file))
+        .map_err(|e| format!("not a zip archive as PyTorch 1.6 and later write ({e})"))?;
+    let pickles: Vec<usize> = (0..zip.len())
+        .filter(|&i| {
+            zip.by_index_raw(i)
+                .is_ok_and(|f| f.name().is_ok_and(|name| name.ends_with("data.pkl")))
+        })
+        .collect();
+    if pickles.is_empty() {
+        return Err("no data.pkl inside: not a PyTorch checkpoint".into());
+    }
+    for index in pickles {
+        let member = zip.by_index(index).map_err(|e| e.to_string())?;
+        Sizes::default().run(BufReader::new(member.take(MAX_PICKLE)))?;
+    }
+    for key in KEYS {
+        let Ok(pth) = PthTensors::new(path, key) else {
+            continue;
+        };
+        if pth.tensor_infos().is_empty() {
+            continue;
+        }
+        let mut tensors = Tensors::new();
+        for (name, info) in pth.tensor_infos() {
+            let bytes = info
+                .layout
+                .dims()
+                .iter()
+                .try_fold(info.dtype.size_in_bytes() as u64, |bytes, &dim| {
+                    bytes.checked_mul(dim as u64)
+                });
+            if bytes.is_none_or(|bytes| bytes > file_len) {
+                return Err(format!(
+                    "tensor {name} of shape {:?} is larger than the file",
+                    info.layout.dims()
+                ));
+            }
+            let tensor = pth.get(name).map_err(|e| format!("tensor {name}: {e}"))?;
+            if let Some(tensor) = tensor {
+                tensors.insert(
+                    name.clone(),
+                    tensor.to_device(&Device::Cpu).map_err(|e| e.to_string())?,
+                );
+            }
+        }
+        return Ok(tensors);
+    }
+    Err(
+        "no state dict inside, neither at the top nor under state_dict, model or model_state_dict"
+            .into(),
+    )
+}
+
+/// How many objects a value is made of, and how deep they nest.
+#[derive(Clone, Copy)]
+enum Size {
+    Mark,
+    Value { objects: u64, depth: u32 },
+}
+
+/// A pickle machine whose values are their sizes.
+#[derive(Default)]
+struct Sizes {
+    stack: Vec<Size>,
+    memo: BTreeMap<u32, (u64, u32)>,
+    made: u64,
+}
+
+type Pickle<R> = BufReader<Take<R>>;
+
+impl Sizes {
+    fn run<R: Read>(mut self, mut input: Pickle<R>) -> Result<(), String> {
+        while self.step(&mut input)? {}
+        Ok(())
+    }
+
+    fn step<R: Read>(&mut self, input: &mut Pickle<R>) -> Result<bool, String> {
+        match bytes::<1, R>(input)?[0] {
+            0x80 => drop(bytes::<1, R>(input)?),
+            b'c' => {
+                line(input)?;
+                line(input)?;
+                self.push(1, 0)?;
+            }
+            b'K' => self.constant::<1, R>(input)?,
+            b'M' => self.constant::<2, R>(input)?,
+            b'J' => self.constant::<4, R>(input)?,
+            b'G' => self.constant::<8, R>(input)?,
+            b'X' => {
+                let len = u64::from(u32::from_le_bytes(bytes(input)?));
+                skip(input, len)?;
+                self.push(1, 0)?;
+            }
+            0x8a => {
+                let len = u64::from(bytes::<1, R>(input)?[0]);
+                if len > 8 {
+                    return Err("an integer of more than 64 bits in its pickle".into());
+                }
+                skip(input, len)?;
+                self.push(1, 0)?;
+            }
+            0x88 | 0x89 | b'N' | b')' | b'}' | b'd' | b']' => self.push(1, 0)?,
+            b'(' => self.stack.push(Size::Mark),
+            b'Q' | 0x85 => self.wrap(1)?,
+            0x86 | b'R' | 0x81 => self.wrap(2)?,
+            0x87 => self.wrap(3)?,
+            b't' => self.gather(true)?,
+            b'a' | b'b' => self.fold(1)?,
+            b's' => self.fold(2)?,
+            b'e' | b'u' => self.gather(false)?,
+            b'q' => self.put(u32::from(bytes::<1, R>(input)?[0]))?,
+            b'r' => self.put(u32::from_le_bytes(bytes(input)?))?,
+            b'h' => self.get(u32::from(bytes::<1, R>(input)?[0]))?,
+            b'j' => self.get(u32::from_le_bytes(bytes(input)?))?,
+            b'.' => return Ok(false),
+            other => {
+                return Err(format!(
+                    "its pickle uses operation {other:#04x}, which no state dict needs"
+                ));
+            }
+        }
+        Ok(true)
+    }
+
+    fn constant<const N: usize, R: Read>(&mut self, input: &mut Pickle<R>) -> Result<(), String> {
+        bytes::<N, R>(input)?;
+        self.push(1, 0)
+    }
+
+    fn push(&mut self, objects: u64, depth: u32) -> Result<(), String> {
+        self.made = self.made.saturating_add(objects);
+        if self.made > MAX_OBJECTS || depth > MAX_DEPTH {
+            return Err(
+                "its pickle makes more, or deeper nested, objects than a state dict has".into(),
+            );
+        }
+        self.stack.push(Size::Value { objects, depth });
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<(u64, u32), String> {
+        match self.stack.pop() {
+            Some(Size::Value { objects, depth }) => Ok((objects, depth)),
+            _ => Err("its pickle takes from an empty stack".into()),
+        }
+    }
+
+    /// The top `count` values become one that holds them.
+    fn wrap(&mut self, count: usize) -> Result<(), String> {
+        let (mut objects, mut depth) = (1u64, 0);
+        for _ in 0..count {
+            let (o, d) = self.pop()?;
+            (objects, depth) = (objects.saturating_add(o), depth.max(d + 1));
+        }
+        self.push(objects, depth)
+    }
+
+    /// The top `count` values go into the container below them.
+    fn fold(&mut self, count: usize) -> Result<(), String> {
+        self.wrap(count + 1)
+    }
+
+    /// The values above the topmost mark become one, or go into the container below the mark.
+    fn gather(&mut self, new: bool) -> Result<(), String> {
+        let (mut objects, mut depth) = (1u64, 0);
+        loop {
+            match self.stack.pop() {
+                Some(Size::Mark) => break,
+                Some(Size::Value {
+                    objects: o,
+                    depth: d,
+                }) => {
+                    (objects, depth) = (objects.saturating_add(o), depth.max(d + 1));
+                }
+                None => return Err("its pickle has no mark where one must be".into()),
+            }
+        }
+        if !new {
+            let (o, d) = self.pop()?;
+            (objects, depth) = (objects.saturating_add(o), depth.max(d));
+        }
+        self.push(objects, depth)
+    }
+
+    fn put(&mut self, id: u32) -> Result<(), String> {
+        let (objects, depth) = self.pop()?;
+        self.memo.insert(id, (objects, depth));
+        self.push(objects, depth)
+    }
+
+    fn get(&mut self, id: u32) -> Result<(), String> {
+        let &(objects, depth) = self
+            .memo
+            .get(&id)
+            .ok_or("its pickle recalls what it never stored")?;
+        self.push(objects, depth)
+    }
+}
+
+fn cut(_: std::io::Error) -> String {
+    "its pickle is cut short or too long".into()
+}
+
+fn bytes<const N: usize, R: Read>(input: &mut Pickle<R>) -> Result<[u8; N], String> {
+    let mut out = [0; N];
+    input.read_exact(&mut out).map_err(cut)?;
+    Ok(out)
+}
+
+fn line<R: Read>(input: &mut Pickle<R>) -> Result<(), String> {
+    let mut text = Vec::new();
+    input
+        .by_ref()
+        .take(4096)
+        .read_until(b'\n', &mut text)
+        .map_err(cut)?;
+    if text.last() == Some(&b'\n') {
+        Ok(())
+    } else {
+        Err("a name in its pickle does not end".into())
+    }
+}
+
+fn skip<R: Read>(input: &mut Pickle<R>, len: u64) -> Result<(), String> {
+    let copied = std::io::copy(&mut input.by_ref().take(len), &mut std::io::sink()).map_err(cut)?;
+    if copied == len {
+        Ok(())
+    } else {
+        Err("its pickle is cut short or too long".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(pickle: &[u8]) -> Result<(), String> {
+        Sizes::default().run(BufReader::new(pickle.take(MAX_PICKLE)))
+    }
+
+    #[test]
+    fn a_plain_dict_passes() {
+        // {"a": (1, 2)}
+        assert_eq!(
+            run(b"\x80\x02}q\x00X\x01\x00\x00\x00aK\x01K\x02\x86q\x01s."),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn doubling_is_stopped() {
+        // x = (); then forty times x = (x, x) through the memo.
+        let mut pickle = b")q\x00".to_vec();
+        for _ in 0..40 {
+            pickle.extend(b"h\x00h\x00\x86q\x00");
+        }
+        pickle.push(b'.');
+        assert!(run(&pickle).unwrap_err().contains("more, or deeper"));
+    }
+
+    #[test]
+    fn nesting_is_stopped() {
+        let mut pickle = b")".to_vec();
+        pickle.extend([0x85; 1000]);
+        pickle.push(b'.');
+        assert!(run(&pickle).unwrap_err().contains("deeper"));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bad in [
+            &b""[..],
+            b".....",
+            b"R.",
+            b"X\xff\xff\xff\xffa.",
+            b"h\x07.",
+            b"\xff",
+            b"t.",
+            b"cos\nsystem",
+        ] {
+            let result = run(bad);
+            assert!(result.is_err() || bad == b".....", "{bad:?}");
+        }
+    }
+}
