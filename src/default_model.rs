@@ -1,18 +1,42 @@
 //! The embedded default model, and the choice between it and `--model FILE`. A leaf: the libraries know nothing of it.
 
+use std::path::Path;
+
 use anyhow::Context;
-use vqlc_model::Tokenizer;
+use vqlc_format::Digests;
+use vqlc_model::{Tokenizer, file::ModelFile};
 
-use crate::cli::{DeviceArgs, ModelFileArgs};
+use crate::{
+    cli::{DeviceArgs, ModelFileArgs},
+    same_model,
+};
 
-/// The default tokenizer as a folded model file. `vqlc model fold IN assets/default.safetensors` replaces it.
-pub(crate) const EMBEDDED: &[u8] = include_bytes!("../assets/default.safetensors");
+/// The default tokenizer as a folded model file. `vqlc model fold IN assets/default.safetensors --force` replaces it.
+const EMBEDDED: &[u8] = include_bytes!("../assets/default.safetensors");
 
 /// The tokenizer of `--model FILE`, or the embedded one, on the device asked for.
 pub(crate) fn load(model: &ModelFileArgs, device: &DeviceArgs) -> anyhow::Result<Tokenizer> {
-    match &model.model {
-        Some(path) => Tokenizer::from_file(path, &device.device)
-            .with_context(|| format!("model {}", path.display())),
-        None => Tokenizer::from_bytes(EMBEDDED, &device.device).context("the embedded model"),
+    let tokenizer = Tokenizer::new(&read(model.model.as_deref())?, &device.device.open()?);
+    tokenizer.with_context(|| name(model.model.as_deref()))
+}
+
+/// A model file, or the embedded one.
+pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<ModelFile> {
+    match path {
+        Some(path) => ModelFile::read(path),
+        None => ModelFile::from_bytes(EMBEDDED),
     }
+    .with_context(|| name(path))
+}
+
+/// The digests of a model, as token files record them; no network is built.
+pub(crate) fn digests(path: Option<&Path>) -> anyhow::Result<Digests> {
+    Ok(same_model::recorded(read(path)?.digests()))
+}
+
+fn name(path: Option<&Path>) -> String {
+    path.map_or_else(
+        || "the embedded model".into(),
+        |path| format!("model {}", path.display()),
+    )
 }

@@ -6,8 +6,16 @@ mod cli;
 mod commands;
 mod default_model;
 mod exit;
+mod globs;
+mod interrupt;
+mod memory;
+mod names;
+mod pipeline;
 mod report;
+mod safe_path;
+mod same_model;
 mod text;
+mod walk;
 
 use clap::Parser;
 

@@ -1,6 +1,8 @@
 //! Numbers as people read them, and JSON as programs do.
 
-use std::io::Write;
+use std::{borrow::Cow, io::Write, path::Path};
+
+use serde::Serialize;
 
 /// `34816` as `34,816`.
 pub(crate) fn count(n: u64) -> String {
@@ -36,11 +38,37 @@ pub(crate) fn bytes(n: u64) -> String {
 }
 
 /// One JSON object on a line of its own on stdout.
-pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     std::io::stdout().write_all(&line)?;
     Ok(())
+}
+
+/// A token file that was written, as JSON says it.
+#[derive(Serialize)]
+pub(crate) struct Written<'a> {
+    file: Cow<'a, str>,
+    records: u64,
+    pictures: u64,
+    bytes: u64,
+    id_bytes: u64,
+    distinct_ids: u32,
+    content: String,
+}
+
+impl<'a> Written<'a> {
+    pub(crate) fn new(path: &'a Path, summary: &vqlc_format::Summary) -> Self {
+        Self {
+            file: path.to_string_lossy(),
+            records: summary.records,
+            pictures: summary.pictures,
+            bytes: summary.file_len,
+            id_bytes: summary.id_bytes,
+            distinct_ids: summary.distinct_ids,
+            content: summary.content.to_string(),
+        }
+    }
 }
 
 #[cfg(test)]

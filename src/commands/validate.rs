@@ -1,13 +1,454 @@
-//! vqlc validate
+//! `vqlc validate`: whether every byte of a token file is right, and if not, what is wrong and what could be saved.
+
+use std::{
+    cell::OnceCell,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use serde::Serialize;
+use vqlc_format::{CheckOptions, CheckReport, Digests, RecoverReport, TokenFile};
 
-use crate::exit::Exit;
+use super::recover;
+use crate::{
+    cli::{OutputArgs, ThreadArgs},
+    default_model,
+    exit::Exit,
+    report::{Reporter, say},
+    same_model::Comparison,
+    text,
+};
 
-/// vqlc validate
+const EXAMPLES: &str = "\
+The exit code is 0 only if every byte is accounted for: 4 if a file is damaged, whatever else there is to
+say; 5 if it was made by another tokenizer than the one asked about; 1 if it cannot be read. With several
+files all are checked and the gravest of these is given.
+
+Examples:
+  vqlc validate train.vqt
+  vqlc validate --sample 5% shards/*.vqt
+  vqlc validate --model tokenizer.safetensors --json train.vqt";
+
+/// `vqlc validate FILE...`
 #[derive(Args)]
-pub(crate) struct ValidateArgs {}
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ValidateArgs {
+    /// Token files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Check every section, but only this share of the blocks, like 5%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
+    sample: Option<f64>,
+    /// Which blocks a sample takes: another number, other blocks
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "sample")]
+    seed: u64,
+    /// Also check that the ids were made by the tokenizer in this model file
+    #[arg(long, value_name = "FILE", conflicts_with = "default_model")]
+    model: Option<PathBuf>,
+    /// Also check that the ids were made by the model embedded in this program
+    #[arg(long)]
+    default_model: bool,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    out: OutputArgs,
+}
 
-pub(crate) fn run(_args: ValidateArgs) -> anyhow::Result<Exit> {
-    anyhow::bail!("not written yet")
+/// `5%` or `5` as 0.05.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let percent: f64 = text
+        .strip_suffix('%')
+        .unwrap_or(text)
+        .trim()
+        .parse()
+        .map_err(|_| "expected a percentage like 5%".to_owned())?;
+    if percent > 0.0 && percent <= 100.0 {
+        Ok(percent / 100.0)
+    } else {
+        Err("expected more than 0% and at most 100%".into())
+    }
+}
+
+/// What was found out about one file.
+enum Verdict {
+    Ok {
+        facts: Facts,
+        check: CheckReport,
+        other_decoder: bool,
+    },
+    WrongModel {
+        facts: Facts,
+        comparison: Comparison,
+    },
+    Damaged {
+        problems: Vec<Problem>,
+        further: u64,
+        survey: Option<RecoverReport>,
+    },
+    Unreadable(anyhow::Error),
+}
+
+impl Verdict {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Ok { .. } => Exit::Ok,
+            Self::WrongModel { .. } => Exit::WrongModel,
+            Self::Damaged { .. } => Exit::Damaged,
+            Self::Unreadable(_) => Exit::Error,
+        }
+    }
+}
+
+/// The graver of two exit codes: damage before anything else, then what could not be looked at, then the wrong model.
+fn graver(a: Exit, b: Exit) -> Exit {
+    let gravity = |exit| match exit {
+        Exit::Damaged => 3,
+        Exit::Error => 2,
+        Exit::WrongModel => 1,
+        _ => 0,
+    };
+    if gravity(b) > gravity(a) { b } else { a }
+}
+
+#[derive(Serialize)]
+struct Facts {
+    pictures: u64,
+    records: u64,
+    codebook_size: u32,
+    bytes: u64,
+    content: String,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    what: String,
+    offset: u64,
+    len: u64,
+    error: String,
+}
+
+/// One file as JSON says it.
+#[derive(Serialize)]
+struct FileReport<'a> {
+    file: String,
+    /// "ok", "wrong model", "damaged" or "unreadable".
+    status: &'static str,
+    #[serde(flatten)]
+    facts: Option<&'a Facts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked: Option<Checked>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_decoder: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<&'a Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    further_problems: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recover: Option<recover::Saved<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    blocks: u64,
+    of_blocks: u64,
+    bytes: u64,
+    ids: u64,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    files: Vec<FileReport<'a>>,
+}
+
+pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<Exit> {
+    let options = CheckOptions {
+        sample: args.sample,
+        seed: args.seed,
+        threads: args.threads.apply()?,
+    };
+    let model = Model {
+        path: args.model.clone(),
+        wanted: args.default_model || args.model.is_some(),
+        digests: OnceCell::new(),
+    };
+    let reporter = Reporter::new(&args.out);
+    let mut worst = Exit::Ok;
+    let mut verdicts = Vec::with_capacity(args.files.len());
+    for path in &args.files {
+        let verdict = judge(path, &options, &model);
+        worst = graver(worst, verdict.exit());
+        if !args.out.json {
+            print(path, &verdict, &args.out, &reporter)?;
+        }
+        verdicts.push(verdict);
+    }
+    if args.out.json {
+        let files = args
+            .files
+            .iter()
+            .zip(&verdicts)
+            .map(|(path, verdict)| file_report(path, verdict))
+            .collect();
+        text::print_json(&Report {
+            ok: worst == Exit::Ok,
+            files,
+        })?;
+    }
+    Ok(worst)
+}
+
+/// The model asked about, loaded when the first undamaged file needs it.
+struct Model {
+    path: Option<PathBuf>,
+    wanted: bool,
+    digests: OnceCell<Digests>,
+}
+
+impl Model {
+    fn digests(&self) -> anyhow::Result<Option<&Digests>> {
+        if !self.wanted {
+            return Ok(None);
+        }
+        if self.digests.get().is_none() {
+            // A cell that is empty can be set.
+            let _ = self
+                .digests
+                .set(default_model::digests(self.path.as_deref())?);
+        }
+        Ok(self.digests.get())
+    }
+}
+
+fn judge(path: &Path, options: &CheckOptions, model: &Model) -> Verdict {
+    let file = match TokenFile::open(path) {
+        Ok(file) => file,
+        Err(err) if err.is_damage() => {
+            let problem = Problem {
+                what: "file".into(),
+                offset: 0,
+                len: path.metadata().map_or(0, |meta| meta.len()),
+                error: err.to_string(),
+            };
+            return damaged(path, vec![problem], 0);
+        }
+        Err(err) => return Verdict::Unreadable(err.into()),
+    };
+    let check = file.check(options);
+    if !check.is_ok() {
+        if let Some(problem) = check
+            .problems
+            .iter()
+            .find(|problem| !problem.error.is_damage())
+        {
+            return Verdict::Unreadable(anyhow::anyhow!("{}", problem.error));
+        }
+        let problems = check
+            .problems
+            .iter()
+            .map(|p| Problem {
+                what: p.what.to_string(),
+                offset: p.offset,
+                len: p.len,
+                error: p.error.to_string(),
+            })
+            .collect();
+        return damaged(path, problems, check.further_problems);
+    }
+    let facts = Facts {
+        pictures: file.pictures(),
+        records: file.len(),
+        codebook_size: file.codebook_size(),
+        bytes: check.bytes_checked,
+        content: file.content().to_string(),
+    };
+    match model.digests() {
+        Err(err) => Verdict::Unreadable(err),
+        Ok(None) => Verdict::Ok {
+            facts,
+            check,
+            other_decoder: false,
+        },
+        Ok(Some(model)) => {
+            let comparison = Comparison::of(file.digests(), model);
+            if comparison.same_ids() {
+                Verdict::Ok {
+                    facts,
+                    check,
+                    other_decoder: comparison.other_decoder,
+                }
+            } else {
+                Verdict::WrongModel { facts, comparison }
+            }
+        }
+    }
+}
+
+fn damaged(path: &Path, problems: Vec<Problem>, further: u64) -> Verdict {
+    // A file of which nothing can be saved is still damaged, no less.
+    let survey = vqlc_format::survey(path).ok();
+    Verdict::Damaged {
+        problems,
+        further,
+        survey,
+    }
+}
+
+/// What a check that found nothing wrong has covered: everything, or which share.
+fn coverage(check: &CheckReport) -> String {
+    if check.blocks_checked == check.blocks {
+        return "every byte checked".into();
+    }
+    let share = 100.0 * check.blocks_checked as f64 / check.blocks as f64;
+    format!(
+        "sampled: every section and {} of {} blocks ({share:.1}%) checked",
+        text::count(check.blocks_checked),
+        text::count(check.blocks)
+    )
+}
+
+/// What is fine goes to stdout (nothing with -q), what is not to stderr.
+fn print(
+    path: &Path,
+    verdict: &Verdict,
+    out: &OutputArgs,
+    reporter: &Reporter,
+) -> anyhow::Result<()> {
+    let name = path.display();
+    match verdict {
+        Verdict::Ok {
+            facts,
+            check,
+            other_decoder,
+        } => {
+            if !out.quiet {
+                writeln!(
+                    std::io::stdout(),
+                    "{name}: ok: {}, {}, {}; {}",
+                    text::things(facts.pictures, "picture"),
+                    text::things(facts.records, "record"),
+                    text::bytes(facts.bytes),
+                    coverage(check)
+                )?;
+            }
+            if *other_decoder {
+                reporter.note(&format!("{name}: note: the model has another decoder than the one the file was made with; the ids mean the same"));
+            }
+        }
+        Verdict::WrongModel { comparison, .. } => {
+            say(&format!("{name}: wrong model: {}", comparison.why()))
+        }
+        Verdict::Damaged {
+            problems,
+            further,
+            survey,
+        } => {
+            let shown = if out.verbose { problems.len() } else { 5 };
+            for problem in problems.iter().take(shown) {
+                say(&format!(
+                    "{name}: damaged: {}, bytes {} to {}: {}",
+                    problem.what,
+                    problem.offset,
+                    problem.offset.saturating_add(problem.len),
+                    problem.error
+                ));
+            }
+            let more = problems.len().saturating_sub(shown) as u64 + further;
+            if more > 0 {
+                say(&format!(
+                    "{name}: damaged: and {} more",
+                    text::things(more, "problem")
+                ));
+            }
+            match survey {
+                Some(saved) => say(&format!(
+                    "{name}: `vqlc recover` could save {}",
+                    recover::in_words(saved)
+                )),
+                None => say(&format!("{name}: `vqlc recover` could save nothing of it")),
+            }
+        }
+        Verdict::Unreadable(err) => say(&format!("{name}: {err:#}")),
+    }
+    Ok(())
+}
+
+fn file_report<'a>(path: &Path, verdict: &'a Verdict) -> FileReport<'a> {
+    let mut report = FileReport {
+        file: path.to_string_lossy().into_owned(),
+        status: "ok",
+        facts: None,
+        checked: None,
+        other_decoder: None,
+        problems: Vec::new(),
+        further_problems: None,
+        recover: None,
+        error: None,
+    };
+    match verdict {
+        Verdict::Ok {
+            facts,
+            check,
+            other_decoder,
+        } => {
+            report.facts = Some(facts);
+            report.checked = Some(Checked {
+                blocks: check.blocks_checked,
+                of_blocks: check.blocks,
+                bytes: check.bytes_checked,
+                ids: check.ids_checked,
+            });
+            report.other_decoder = Some(*other_decoder);
+        }
+        Verdict::WrongModel { facts, comparison } => {
+            report.status = "wrong model";
+            report.facts = Some(facts);
+            report.error = Some(comparison.why());
+        }
+        Verdict::Damaged {
+            problems,
+            further,
+            survey,
+        } => {
+            report.status = "damaged";
+            report.problems = problems.iter().collect();
+            report.further_problems = Some(*further);
+            report.recover = survey
+                .as_ref()
+                .map(|survey| recover::Saved::new(survey, None));
+        }
+        Verdict::Unreadable(err) => {
+            report.status = "unreadable";
+            report.error = Some(format!("{err:#}"));
+        }
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percentages() {
+        assert_eq!(parse_share("5%"), Ok(0.05));
+        assert_eq!(parse_share("12.5"), Ok(0.125));
+        assert_eq!(parse_share("100%"), Ok(1.0));
+        for bad in ["", "%", "0", "-1%", "101%", "nan", "five"] {
+            assert!(parse_share(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn damage_is_gravest() {
+        let all = [Exit::Ok, Exit::WrongModel, Exit::Error, Exit::Damaged];
+        for (i, &a) in all.iter().enumerate() {
+            for (j, &b) in all.iter().enumerate() {
+                assert_eq!(graver(a, b), all[i.max(j)]);
+            }
+        }
+    }
 }

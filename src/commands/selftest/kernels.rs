@@ -1,0 +1,91 @@
+//! Fast kernels against their plain versions: bit packing and the nearest-entry search.
+
+use vqlc_format::pack;
+use vqlc_model::rng::Rng;
+use vqlc_ops::{NearestIndex, plain};
+
+use super::Outcome;
+
+/// Every width, and counts around the places where the fast kernels hand over to the plain one.
+pub(super) fn packing() -> Outcome {
+    const COUNTS: [usize; 12] = [0, 1, 2, 7, 8, 9, 31, 64, 255, 256, 257, 5000];
+    let mut rng = Rng::new(1);
+    let mut compared = 0u64;
+    for bits in 1..=32u32 {
+        for count in COUNTS {
+            let ids: Vec<u32> = (0..count)
+                .map(|_| (rng.next_u64() >> (64 - bits)) as u32)
+                .collect();
+            let len = (count * bits as usize).div_ceil(8);
+            let (mut fast, mut plain) = (vec![0xaa; len], vec![0x55; len]);
+            pack::pack(&ids, bits, &mut fast);
+            pack::scalar::pack(&ids, bits, &mut plain);
+            if fast != plain {
+                return Outcome::failed(format!("packing {count} ids of {bits} bits"));
+            }
+            let (mut fast, mut slow) = (vec![1; count], vec![2; count]);
+            pack::unpack(&plain, bits, &mut fast);
+            pack::scalar::unpack(&plain, bits, &mut slow);
+            if fast != slow || fast != ids {
+                return Outcome::failed(format!("unpacking {count} ids of {bits} bits"));
+            }
+            compared += count as u64;
+        }
+    }
+    Outcome::ok(format!(
+        "{} in 32 widths",
+        crate::text::things(compared, "id")
+    ))
+}
+
+/// Random tables, also with entries that occur twice and queries that lie on entries, where only the lower id is right.
+pub(super) fn nearest() -> Outcome {
+    let mut rng = Rng::new(2);
+    let mut compared = 0u64;
+    for (entries, dim, queries) in [
+        (1, 1, 50),
+        (2, 3, 50),
+        (1000, 8, 500),
+        (20_000, 8, 200),
+        (3000, 4, 200),
+        (700, 13, 200),
+        (500, 32, 100),
+    ] {
+        let mut table: Vec<f32> = (0..entries * dim).map(|_| rng.normal() as f32).collect();
+        // The last tenth repeats the first: a tie for every query that lands there.
+        let repeated = entries / 10 * dim;
+        table.copy_within(..repeated, entries * dim - repeated);
+        let mut asked: Vec<f32> = (0..queries * dim)
+            .map(|_| 1.5 * rng.normal() as f32)
+            .collect();
+        for (query, entry) in asked
+            .chunks_exact_mut(dim)
+            .zip(table.chunks_exact(dim))
+            .step_by(5)
+        {
+            query.copy_from_slice(entry);
+        }
+        let (mut fast, mut slow) = (vec![0; queries], vec![0; queries]);
+        let searched = NearestIndex::build(&table, dim)
+            .and_then(|index| index.search(&asked, &mut fast))
+            .and_then(|()| plain::nearest(&table, dim, &asked, &mut slow));
+        if let Err(err) = searched {
+            return Outcome::failed(format!("{entries} x {dim}: {err}"));
+        }
+        let differ = fast
+            .iter()
+            .zip(&slow)
+            .filter(|(fast, slow)| fast != slow)
+            .count();
+        if differ > 0 {
+            return Outcome::failed(format!(
+                "{entries} x {dim}: {differ} of {queries} ids differ"
+            ));
+        }
+        compared += queries as u64;
+    }
+    Outcome::ok(format!(
+        "{} in 7 tables",
+        crate::text::things(compared, "query").replace("querys", "queries")
+    ))
+}

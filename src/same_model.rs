@@ -1,0 +1,113 @@
+//! Whether a token file and a model belong together, by the digests of the model's parts.
+
+use vqlc_format::{Digest, Digests};
+use vqlc_model::ModelDigests;
+
+/// A model's digests as a token file records them.
+pub(crate) fn recorded(model: &ModelDigests) -> Digests {
+    Digests {
+        codebook: Digest(model.codebook),
+        encoder: Digest(model.encoder),
+        decoder: Digest(model.decoder),
+        source: Digest(model.source),
+    }
+}
+
+/// How the tokenizer that made a file compares with a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Comparison {
+    /// Which of the parts that give ids their meaning differ, with the digest in the file and the model's.
+    pub(crate) wrong: Vec<(&'static str, Digest, Digest)>,
+    /// Whether the decoder differs. That is allowed: it may be a better one for the same ids.
+    pub(crate) other_decoder: bool,
+}
+
+impl Comparison {
+    /// Ids mean the same where codebook and encoder agree. The source digest is provenance and is not compared.
+    pub(crate) fn of(file: &Digests, model: &Digests) -> Self {
+        let parts = [
+            ("codebook", file.codebook, model.codebook),
+            ("encoder", file.encoder, model.encoder),
+        ];
+        Self {
+            wrong: parts
+                .into_iter()
+                .filter(|(_, file, model)| file != model)
+                .collect(),
+            other_decoder: file.decoder != model.decoder,
+        }
+    }
+
+    /// Whether the file's ids mean what the model takes them to mean.
+    pub(crate) fn same_ids(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    /// One line for people: which digests differ and how. Empty when the ids mean the same.
+    pub(crate) fn why(&self) -> String {
+        let parts: Vec<String> = self
+            .wrong
+            .iter()
+            .map(|(part, file, model)| {
+                format!(
+                    "{part} digest: expected {} (in the file), the model has {}",
+                    short(file),
+                    short(model)
+                )
+            })
+            .collect();
+        parts.join("; ")
+    }
+}
+
+/// The first 16 of 64 digits: enough for people to tell digests apart.
+pub(crate) fn short(digest: &Digest) -> String {
+    digest.to_string()[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_decoder_may_differ_and_the_rest_may_not() {
+        let file = Digests {
+            codebook: Digest([1; 32]),
+            encoder: Digest([2; 32]),
+            decoder: Digest([3; 32]),
+            source: Digest([4; 32]),
+        };
+        assert!(Comparison::of(&file, &file).same_ids());
+        let decoder = Comparison::of(
+            &file,
+            &Digests {
+                decoder: Digest([9; 32]),
+                source: Digest([9; 32]),
+                ..file
+            },
+        );
+        assert!(decoder.same_ids() && decoder.other_decoder);
+        let codebook = Comparison::of(
+            &file,
+            &Digests {
+                codebook: Digest([9; 32]),
+                ..file
+            },
+        );
+        assert!(!codebook.same_ids() && !codebook.other_decoder);
+        assert_eq!(
+            codebook.why(),
+            "codebook digest: expected 0101010101010101 (in the file), the model has 0909090909090909"
+        );
+        assert!(
+            !Comparison::of(
+                &file,
+                &Digests {
+                    encoder: Digest([9; 32]),
+                    ..file
+                }
+            )
+            .same_ids()
+        );
+    }
+}
