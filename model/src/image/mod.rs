@@ -10,11 +10,17 @@
 //! stored in the token file, so that a reader knows what the ids describe.
 //! This module knows nothing of networks, token files or command lines, and prints nothing.
 
+mod color;
 mod error;
 mod fit;
+mod icc;
+mod jpeg;
+mod plain;
+mod raster;
 mod read;
 mod record;
 mod resize;
+mod tiff;
 mod views;
 mod write;
 

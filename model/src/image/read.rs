@@ -2,13 +2,14 @@
 
 use std::{
     fs::File,
-    io::{Cursor, Read},
+    io::Read,
+    panic::{self, AssertUnwindSafe},
     path::Path,
 };
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::ImageFormat;
 
-use super::ImageError;
+use super::{ImageError, color, jpeg, plain, raster::Raster, tiff};
 
 /// Limits and rules for reading pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,37 +121,44 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Rgb, ImageError> {
     read_bytes(&bytes, options)
 }
 
-/// Reads a picture from the bytes of its file.
+/// Reads a picture from the bytes of its file. Of an animation or a file of several pages, the first picture.
+///
+/// Every kind becomes 8-bit sRGB in this order: samples to 8 bit (16 bit by `round(v / 257)`, floating point as 0 to
+/// 1); ICC profile to sRGB, see [`Icc`]; CMYK without a usable profile by `(255 - C) (255 - K) / 255`; grey
+/// replicated; alpha composited over the background; EXIF or TIFF orientation applied. Gamma and chromaticity chunks
+/// of PNG without a profile are not looked at.
 ///
 /// # Errors
 /// A typed error for anything that is not a whole picture within the limits; never a panic.
 pub fn read_bytes(bytes: &[u8], options: &ReadOptions) -> Result<Rgb, ImageError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    let mut decoder = reader
-        .into_decoder()
-        .map_err(|e| ImageError::Decode(Box::new(e)))?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > options.max_pixels {
-        return Err(ImageError::TooManyPixels {
-            width,
-            height,
-            max_pixels: options.max_pixels,
-        });
-    }
-    decoder
-        .set_limits(Limits::default())
-        .map_err(|e| ImageError::Decode(Box::new(e)))?;
-    let orientation = decoder
-        .orientation()
-        .map_err(|e| ImageError::Decode(Box::new(e)))?;
-    let mut picture =
-        DynamicImage::from_decoder(decoder).map_err(|e| ImageError::Decode(Box::new(e)))?;
-    picture.apply_orientation(orientation);
-    let rgb = picture.into_rgb8();
-    Ok(Rgb {
-        width: rgb.width(),
-        height: rgb.height(),
-        data: rgb.into_raw(),
-        icc: Icc::None,
+    // The decoders and the colour engine are other people's code fed with hostile bytes. A panic in one of them is a
+    // defect there, which must cost this picture and not the whole job.
+    panic::catch_unwind(AssertUnwindSafe(|| {
+        color::to_srgb(decode(bytes, options)?, options.background)
+    }))
+    .unwrap_or_else(|payload| {
+        let message = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(ImageError::DecoderPanic(message.to_owned()))
     })
+}
+
+fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raster, ImageError> {
+    // Large TIFF files have a version number of their own.
+    if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
+        return tiff::decode(bytes, options);
+    }
+    match image::guess_format(bytes).map_err(|_| ImageError::UnknownFormat)? {
+        ImageFormat::Jpeg => jpeg::decode(bytes, options),
+        ImageFormat::Tiff => tiff::decode(bytes, options),
+        format @ (ImageFormat::Png
+        | ImageFormat::Gif
+        | ImageFormat::WebP
+        | ImageFormat::Bmp
+        | ImageFormat::Pnm) => plain::decode(bytes, format, options),
+        other => Err(ImageError::Unsupported(format!("{other:?} pictures"))),
+    }
 }
