@@ -62,6 +62,22 @@ pub(crate) struct ThreadArgs {
     pub(crate) threads: Option<u16>,
 }
 
+impl ThreadArgs {
+    /// Sizes the pool that the network runs on and says how many threads that is. Called once a process, before any work.
+    pub(crate) fn apply(self) -> anyhow::Result<usize> {
+        use anyhow::Context;
+        let threads = match self.threads {
+            Some(threads) => usize::from(threads),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .with_context(|| format!("cannot start {threads} threads"))?;
+        Ok(threads)
+    }
+}
+
 /// Where the network runs.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DeviceArgs {

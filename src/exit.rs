@@ -70,7 +70,7 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
 pub(crate) fn report(err: &anyhow::Error) -> Exit {
     let exit = code_of(err);
     if exit != Exit::Ok {
-        eprintln!("vqlc: {err:#}");
+        crate::report::say(&format!("vqlc: {err:#}"));
     }
     exit
 }

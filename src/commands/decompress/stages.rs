@@ -1,0 +1,309 @@
+//! The pipeline of decompress: this thread unpacks ids and runs the network, other threads compress and write the pictures.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, anyhow};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::prelude::*;
+use vqlc_format::TokenFile;
+use vqlc_model::Tokenizer;
+use vqlc_model::image::{self, OutFormat, Preprocessing};
+
+use super::Skipped;
+use super::plan::Plan;
+use crate::exit::{Exit, fail};
+use crate::interrupt;
+use crate::report::Progress;
+use crate::text;
+
+/// What the stages work on.
+pub(super) struct Stages<'a, D> {
+    pub(super) file: &'a TokenFile<D>,
+    pub(super) plan: &'a Plan,
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) preprocessing: &'a Preprocessing,
+    pub(super) format: OutFormat,
+    pub(super) threads: usize,
+    /// Most records in the network at once.
+    pub(super) batch: usize,
+    /// Most bytes the network may take.
+    pub(super) memory: u64,
+    /// Replace files that are there.
+    pub(super) replace: bool,
+    pub(super) skip_existing: bool,
+    pub(super) progress: &'a Progress,
+}
+
+/// What was done.
+#[derive(Default)]
+pub(super) struct Done {
+    /// Files written, skipped or there already.
+    pub(super) seen: u64,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// A record on its way into the network.
+struct Ids {
+    ids: Vec<u32>,
+    rows: usize,
+    cols: usize,
+    target: Target,
+}
+
+/// Where a picture goes, and how much of what the network gives is picture.
+struct Target {
+    place: PathBuf,
+    width: usize,
+    height: usize,
+}
+
+/// A picture on its way to its file.
+struct Pixels {
+    pixels: Vec<f32>,
+    width: usize,
+    height: usize,
+    target: Target,
+}
+
+impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
+    /// Writes every planned file, until interrupted; the first error stops the work. Every file is whole or not there.
+    pub(super) fn run(&self) -> anyhow::Result<Done> {
+        let done = Mutex::new(Done::default());
+        let failure = Mutex::new(None);
+        let (sender, receiver) = bounded::<Pixels>(self.threads);
+        let decoded = thread::scope(|scope| {
+            for _ in 0..self.threads {
+                let receiver = receiver.clone();
+                let (done, failure) = (&done, &failure);
+                scope.spawn(move || {
+                    if let Err(err) = self.write_all(receiver, done) {
+                        failure
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .get_or_insert(err);
+                    }
+                });
+            }
+            drop(receiver);
+            self.decode_all(&sender, &done, &failure)
+        });
+        if let Some(err) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(err);
+        }
+        decoded?;
+        Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn decode_all(
+        &self,
+        sender: &Sender<Pixels>,
+        done: &Mutex<Done>,
+        failure: &Mutex<Option<anyhow::Error>>,
+    ) -> anyhow::Result<()> {
+        let mut records = self.plan.records();
+        let mut held = None;
+        loop {
+            let mut batch = Vec::new();
+            let mut memory = 0_u64;
+            while batch.len() < self.batch {
+                let next = match held.take() {
+                    Some(next) => next,
+                    None => match records.next() {
+                        Some((picture, view)) => match self.read(picture, view, done)? {
+                            Some(ids) => ids,
+                            None => continue,
+                        },
+                        None => break,
+                    },
+                };
+                let need = self.need(&next);
+                if memory > 0 && memory.saturating_add(need) > self.memory {
+                    held = Some(next);
+                    break;
+                }
+                memory = memory.saturating_add(need);
+                batch.push(next);
+            }
+            let failed = failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some();
+            if batch.is_empty() || failed || interrupt::requested() {
+                return Ok(());
+            }
+            for pixels in self.decode(batch)? {
+                if sender.send(pixels).is_err() {
+                    // The writers have gone, and said why.
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn need(&self, record: &Ids) -> u64 {
+        let factor = self.tokenizer.factor();
+        self.tokenizer.memory_estimate(
+            record.rows.saturating_mul(factor),
+            record.cols.saturating_mul(factor),
+        )
+    }
+
+    /// Unpacks a record; `None` if its picture is not to be written.
+    fn read(&self, picture: u64, view: usize, done: &Mutex<Done>) -> anyhow::Result<Option<Ids>> {
+        let (name, place) = self.plan.place(self.file, picture, view)?;
+        let skip = |reason: String| {
+            self.progress.warn(&format!("skipped {name}: {reason}"));
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.seen += 1;
+            done.skipped.push(Skipped {
+                name: name.clone(),
+                reason,
+            });
+            self.progress.advance(1, 0);
+            Ok(None)
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(reason) => return skip(reason.to_owned()),
+        };
+        if self.skip_existing && place.symlink_metadata().is_ok() {
+            done.lock().unwrap_or_else(PoisonError::into_inner).seen += 1;
+            self.progress.advance(1, 0);
+            return Ok(None);
+        }
+        let mut ids = Vec::new();
+        let record = picture * self.file.views().len() as u64 + self.plan.view(view);
+        let (rows, cols) = self
+            .file
+            .get(record, &mut ids)
+            .with_context(|| format!("cannot bring back {name}"))?;
+        let factor = self.tokenizer.factor();
+        let (width, height) = match self.file.size(picture)? {
+            Some((width, height)) => {
+                let network = self.preprocessing.network_size(width, height);
+                let grid = (
+                    u64::from(cols) * factor as u64,
+                    u64::from(rows) * factor as u64,
+                );
+                if matches!(self.preprocessing.fit(), image::Fit::Whole { .. }) && network != grid {
+                    let message = format!(
+                        "{name}: its size of {width} x {height} pixels does not go with a grid of {rows} x {cols} ids"
+                    );
+                    return Err(fail(Exit::Damaged, message));
+                }
+                let (width, height) = self.preprocessing.content_size(width, height);
+                (width as usize, height as usize)
+            }
+            None => (cols as usize * factor, rows as usize * factor),
+        };
+        let record = Ids {
+            ids,
+            rows: rows as usize,
+            cols: cols as usize,
+            target: Target {
+                place,
+                width,
+                height,
+            },
+        };
+        let need = self.need(&record);
+        if need > self.memory {
+            return skip(format!(
+                "{width} x {height} pixels need about {} of memory, --max-memory is {}",
+                text::bytes(need),
+                text::bytes(self.memory)
+            ));
+        }
+        Ok(Some(record))
+    }
+
+    /// Runs the network over a batch: records of one shape together, on the CPU all shapes side by side.
+    fn decode(&self, batch: Vec<Ids>) -> anyhow::Result<Vec<Pixels>> {
+        let mut groups: BTreeMap<(usize, usize), Vec<Ids>> = BTreeMap::new();
+        for record in batch {
+            groups
+                .entry((record.rows, record.cols))
+                .or_default()
+                .push(record);
+        }
+        let decode = |((rows, cols), records): ((usize, usize), Vec<Ids>)| {
+            self.decode_group(rows, cols, records)
+        };
+        let pixels: Vec<Vec<Pixels>> = if self.tokenizer.device().is_cpu() {
+            groups
+                .into_par_iter()
+                .map(decode)
+                .collect::<anyhow::Result<_>>()?
+        } else {
+            groups
+                .into_iter()
+                .map(decode)
+                .collect::<anyhow::Result<_>>()?
+        };
+        Ok(pixels.into_iter().flatten().collect())
+    }
+
+    fn decode_group(
+        &self,
+        rows: usize,
+        cols: usize,
+        records: Vec<Ids>,
+    ) -> anyhow::Result<Vec<Pixels>> {
+        let ids: Vec<u32> = records
+            .iter()
+            .flat_map(|record| &record.ids)
+            .copied()
+            .collect();
+        let pixels = self
+            .tokenizer
+            .decode(&ids, records.len(), rows, cols)
+            .context("the network failed")?;
+        let factor = self.tokenizer.factor();
+        let (height, width) = (rows * factor, cols * factor);
+        let each = pixels.chunks_exact(3 * height * width);
+        Ok(records
+            .into_iter()
+            .zip(each)
+            .map(|(record, pixels)| Pixels {
+                pixels: pixels.to_vec(),
+                width,
+                height,
+                target: record.target,
+            })
+            .collect())
+    }
+
+    /// Compresses and writes pictures until there are no more.
+    fn write_all(&self, receiver: Receiver<Pixels>, done: &Mutex<Done>) -> anyhow::Result<()> {
+        for picture in receiver {
+            let target = &picture.target;
+            let shown = || format!("cannot write {}", target.place.display());
+            let rgb = image::to_rgb8(
+                &picture.pixels,
+                picture.height,
+                picture.width,
+                target.height,
+                target.width,
+            )
+            .with_context(shown)?;
+            let mut content = Vec::new();
+            image::write(&rgb, self.format, &mut content).with_context(shown)?;
+            self.plan
+                .folder
+                .write(&target.place, &content, self.replace)
+                .map_err(|err| anyhow!(err))?;
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.seen += 1;
+            done.files += 1;
+            done.bytes += content.len() as u64;
+            drop(done);
+            self.progress.advance(1, content.len() as u64);
+        }
+        Ok(())
+    }
+}
