@@ -32,14 +32,45 @@ pub(super) fn resize_window(
     }
     let (left, width) = source_range(rgb.width, to_width, window.left, window.width);
     let (top, height) = source_range(rgb.height, to_height, window.top, window.height);
+    // First along the rows, as Pillow does (the order shows where a pass clips at a hard edge), and only those rows
+    // that the second pass looks at: its kernel reaches two pixels of the smaller picture past the window.
+    let reach = 2.0 * (height / f64::from(window.height)).max(1.0) + 1.0;
+    let first = (top - reach).max(0.0) as u32;
+    let last = ((top + height + reach).ceil() as u32).min(rgb.height);
+    let row = rgb.width as usize * 3;
+    let rows = &rgb.data[first as usize * row..last as usize * row];
+    let narrow = pass(
+        (rows, rgb.width, last - first),
+        (left, 0.0, width, f64::from(last - first)),
+        (window.width, last - first),
+    )?;
+    pass(
+        (&narrow, window.width, last - first),
+        (0.0, top - f64::from(first), f64::from(window.width), height),
+        (window.width, window.height),
+    )
+}
+
+/// Resizes a part (left, top, width, height) of RGB bytes of the given width and height; the part is cut at the edges,
+/// past which rounding may have pushed it.
+fn pass(
+    (rgb, width, height): (&[u8], u32, u32),
+    (left, top, part_width, part_height): (f64, f64, f64, f64),
+    (to_width, to_height): (u32, u32),
+) -> Result<Vec<u8>, ImageError> {
+    let failed = |error: String| ImageError::Unsupported(format!("resizing: {error}"));
+    let source = ImageRef::new(width, height, rgb, PixelType::U8x3)
+        .map_err(|error| failed(error.to_string()))?;
+    let mut out = Image::new(to_width, to_height, PixelType::U8x3);
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
         .use_alpha(false)
-        .crop(left, top, width, height);
-    let failed = |error: String| ImageError::Unsupported(format!("resizing: {error}"));
-    let source = ImageRef::new(rgb.width, rgb.height, &rgb.data, PixelType::U8x3)
-        .map_err(|error| failed(error.to_string()))?;
-    let mut out = Image::new(window.width, window.height, PixelType::U8x3);
+        .crop(
+            left,
+            top,
+            part_width.min(f64::from(width) - left),
+            part_height.min(f64::from(height) - top),
+        );
     Resizer::new()
         .resize(&source, &mut out, &options)
         .map_err(|error| failed(error.to_string()))?;
@@ -54,8 +85,7 @@ fn source_range(from: u32, to: u64, start: u64, length: u32) -> (f64, f64) {
     }
     let scale = from / to as f64;
     let start = start as f64 * scale;
-    // Rounding must not push the end out of the picture.
-    (start, (f64::from(length) * scale).min(from - start))
+    (start, f64::from(length) * scale)
 }
 
 fn copy_window(rgb: &Rgb, window: Window) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Panics
 /// If the folder that `VQLC_REFERENCE_DIR` names, or the repository's own, does not exist: parity is never skipped.
-pub fn reference_dir() -> PathBuf {
+pub(crate) fn reference_dir() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let dir = match std::env::var_os("VQLC_REFERENCE_DIR") {
         // Relative to the workspace root, where the test command is usually run from.
