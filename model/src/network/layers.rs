@@ -249,3 +249,37 @@ impl Module for Level {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::params::RandomParams;
+
+    /// More positions than are attended to at a time give what the whole matrix gives.
+    #[test]
+    fn attention_in_chunks_of_rows_is_attention() -> Result<()> {
+        let cfg = VqganConfig::preset("tiny-f16").map_err(candle_core::Error::wrap)?;
+        let (attn, _) = RandomParams::build(1, &Device::Cpu, |vb| AttnBlock::new(&cfg, 4, vb))
+            .map_err(candle_core::Error::wrap)?;
+        let (height, width) = (30, 70);
+        assert!(height * width > 2 * ATTENTION_ROWS);
+        let x = Tensor::arange(0f32, (4 * height * width) as f32, &Device::Cpu)?;
+        let x = (x * 0.37)?.sin()?.reshape((1, 4, height, width))?;
+        let y = attn.norm.forward(&x)?;
+        let flat = |conv: &Conv2d| conv.forward(&y)?.reshape((4, height * width));
+        let (q, k, v) = (flat(&attn.q)?, flat(&attn.k)?, flat(&attn.v)?);
+        let weights = softmax_last_dim(&(q.t()?.contiguous()?.matmul(&k)? * 0.5)?)?;
+        let out = v
+            .matmul(&weights.t()?.contiguous()?)?
+            .reshape((1, 4, height, width))?;
+        let expected = (&x + attn.proj_out.forward(&out)?)?;
+        let worst = (attn.forward(&x)? - expected)?
+            .abs()?
+            .max_all()?
+            .to_scalar::<f32>()?;
+        assert!(worst < 1e-5, "{worst}");
+        Ok(())
+    }
+}
