@@ -91,7 +91,14 @@ mod tests {
         let text = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), text);
         assert_eq!(text.to_uppercase().parse(), Ok(Digest::of(b"")));
-        for bad in ["", "e3", &text[1..], &format!("{text}0"), &text.replace('e', "g"), &"é".repeat(32)] {
+        for bad in [
+            "",
+            "e3",
+            &text[1..],
+            &format!("{text}0"),
+            &text.replace('e', "g"),
+            &"é".repeat(32),
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad:?}");
         }
     }

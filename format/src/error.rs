@@ -123,7 +123,9 @@ pub enum Error {
         found: String,
     },
     /// Bytes that do not decode as the structure or the zstd frame that they should be.
-    #[error("{place} at byte {offset}: expected {expected}, found bytes that do not decode: {found}")]
+    #[error(
+        "{place} at byte {offset}: expected {expected}, found bytes that do not decode: {found}"
+    )]
     Decode {
         /// Where.
         place: Place,
@@ -135,7 +137,9 @@ pub enum Error {
         found: String,
     },
     /// An id that is not below K.
-    #[error("block {block} at byte {offset}: record {record}: expected ids below {codebook_size}, found {id}")]
+    #[error(
+        "block {block} at byte {offset}: record {record}: expected ids below {codebook_size}, found {id}"
+    )]
     IdTooLarge {
         /// The block.
         block: u64,
@@ -257,7 +261,9 @@ pub enum Error {
         found: String,
     },
     /// An id that is not below K was handed to the writer.
-    #[error("picture at position {position}: id number {index}: expected an id below {codebook_size}, found {id}")]
+    #[error(
+        "picture at position {position}: id number {index}: expected an id below {codebook_size}, found {id}"
+    )]
     InvalidId {
         /// Input position of the picture.
         position: u64,
@@ -295,8 +301,8 @@ pub enum Error {
     },
 }
 
-/// Result with this crate's [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// Result with this crate's [`Error`] unless another is named.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// Whether bytes of a token file are wrong (this includes files that are no token file at all). Not damage: input
@@ -325,7 +331,11 @@ impl Error {
         }
     }
 
-    pub(crate) fn argument(what: &'static str, expected: impl Into<String>, found: impl ToString) -> Self {
+    pub(crate) fn argument(
+        what: &'static str,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> Self {
         Self::Argument {
             what,
             expected: expected.into(),

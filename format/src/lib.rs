@@ -1,18 +1,40 @@
 //! The `.vqt` token file.
 
+mod api_sketch;
+mod block;
+mod check;
 mod digest;
 mod error;
+mod header;
+mod ids;
+mod index;
+mod journal;
+mod layout;
 pub mod limits;
+mod mapped;
 pub mod order;
 pub mod pack;
+mod paths;
+mod reader;
 pub mod records;
+mod replay;
 mod report;
+mod resume;
+mod seal;
+mod sections;
+mod side;
 mod spec;
-mod api_sketch;
+mod text;
+mod writer;
 
-pub use api_sketch::{Mapped, TokenFile, Writer, journal_path, merge, partial_path, recover, split, survey};
+pub use api_sketch::{merge, recover, split, survey};
 pub use digest::{Digest, Digests, ParseDigestError};
 pub use error::{Error, Place, Result};
+pub use header::MIN_FILE;
+pub use mapped::Mapped;
+pub use paths::{journal_path, partial_path};
+pub use reader::TokenFile;
 pub use records::Header;
 pub use report::{CheckOptions, CheckReport, Problem, RecoverReport, RecoverSource};
 pub use spec::{Grid, Picture, Spec, Summary};
+pub use writer::Writer;

@@ -5,7 +5,7 @@
 //! count and then the elements, `Option`s as a byte 0 or 1 and then the value. Trailing bytes are refused. SPEC.md writes
 //! these bytes out, so that nothing on disk depends on the library: bincode is no longer developed (RUSTSEC-2025-0141).
 
-use bincode::config::{Configuration, Fixint, LittleEndian, Limit, standard};
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian, standard};
 use bincode::{Decode, Encode};
 
 use crate::digest::{Digest, Digests};
@@ -305,7 +305,8 @@ pub(crate) fn encode(record: &impl Encode) -> Result<Vec<u8>, String> {
 
 /// The record that all of `bytes` are.
 pub(crate) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
-    let (record, used) = bincode::decode_from_slice(bytes, config()).map_err(|error| error.to_string())?;
+    let (record, used) =
+        bincode::decode_from_slice(bytes, config()).map_err(|error| error.to_string())?;
     if used != bytes.len() {
         return Err(format!("{} trailing bytes", bytes.len() - used));
     }
