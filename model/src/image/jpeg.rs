@@ -101,3 +101,46 @@ fn is_complete(bytes: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inks(bytes: &[u8]) -> Vec<u8> {
+        let raster = decode(bytes, &ReadOptions::default()).unwrap();
+        assert_eq!(raster.channels, Channels::Cmyk);
+        match raster.samples {
+            Samples::U8(values) => values,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn four_colours_with_luminance() {
+        // The CMYK file with its Adobe marker changed to say that the same stored values are YCCK. Pillow agrees with
+        // the result within two levels.
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../fixtures/reference/preprocess/cmyk.jpg"
+        );
+        let mut bytes = std::fs::read(path).unwrap();
+        let plain = inks(&bytes);
+        let adobe = bytes.windows(5).position(|w| w == b"Adobe").unwrap();
+        assert_eq!(bytes[adobe + 11], 0);
+        bytes[adobe + 11] = 2;
+        for (plain, got) in plain.chunks(4).zip(inks(&bytes).chunks(4)) {
+            let [y, cb, cr] = [0, 1, 2].map(|c| f64::from(255 - plain[c]));
+            let (cb, cr) = (cb - 128.0, cr - 128.0);
+            let expected = [
+                y + 1.402 * cr,
+                y - 0.344_136 * cb - 0.714_136 * cr,
+                y + 1.772 * cb,
+                f64::from(plain[3]),
+            ];
+            for (expected, got) in expected.iter().zip(got) {
+                let off = (expected.clamp(0.0, 255.0) - f64::from(*got)).abs();
+                assert!(off <= 0.51, "{expected} became {got}");
+            }
+        }
+    }
+}

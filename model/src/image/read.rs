@@ -129,7 +129,8 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Rgb, ImageError> {
 /// of PNG without a profile are not looked at.
 ///
 /// # Errors
-/// A typed error for anything that is not a whole picture within the limits; never a panic.
+/// A typed error for anything that is not a whole picture within the limits; never a panic. JPEG, GIF, BMP and PNM have
+/// no checksums: changed bytes that still decode are not noticed.
 pub fn read_bytes(bytes: &[u8], options: &ReadOptions) -> Result<Rgb, ImageError> {
     // The decoders and the colour engine are other people's code fed with hostile bytes. A panic in one of them is a
     // defect there, which must cost this picture and not the whole job.

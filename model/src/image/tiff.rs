@@ -18,6 +18,7 @@ const BLACK_IS_ZERO: u16 = 1;
 const PALETTE: u16 = 3;
 const UNSPECIFIED: u16 = 0;
 const ASSOCIATED_ALPHA: u16 = 1;
+const ALPHA: u16 = 2;
 
 type Tiff<'a> = Decoder<Cursor<Cow<'a, [u8]>>>;
 
@@ -49,7 +50,8 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raster, Imag
         .find_tag_unsigned_vec::<u16>(Tag::ExtraSamples)
         .map_err(failed)?
         .and_then(|extra| extra.first().copied())
-        .unwrap_or(UNSPECIFIED);
+        // Files that say nothing at all mean alpha; files that say "unspecified" do not.
+        .unwrap_or(ALPHA);
     let color = decoder.colortype().map_err(failed)?;
     let samples = read_samples(&mut decoder, color, width)?;
 

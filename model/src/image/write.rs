@@ -130,11 +130,21 @@ pub fn to_rgb8(
 /// 65,535 pixels a side, WebP at 16,384), [`ImageError::Length`] if `rgb` contradicts itself.
 pub fn write(rgb: &Rgb, format: OutFormat, mut out: impl Write) -> Result<(), ImageError> {
     rgb.check()?;
+    // To memory first: not every encoder passes an output's error on as it was, and people need to tell a full disk
+    // from a picture that cannot be encoded.
+    let bytes = encode(rgb, format)?;
+    out.write_all(&bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn encode(rgb: &Rgb, format: OutFormat) -> Result<Vec<u8>, ImageError> {
     let (data, width, height) = (&rgb.data, rgb.width, rgb.height);
     let color = ExtendedColorType::Rgb8;
+    let mut bytes = Vec::new();
     match format {
         OutFormat::Png => {
-            PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::Adaptive)
+            PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
                 .write_image(data, width, height, color)
         }
         OutFormat::Jpeg { quality } => {
@@ -143,16 +153,13 @@ pub fn write(rgb: &Rgb, format: OutFormat, mut out: impl Write) -> Result<(), Im
                     "JPEG quality is 1 to 100, got {quality}"
                 )));
             }
-            JpegEncoder::new_with_quality(&mut out, quality).write_image(data, width, height, color)
+            JpegEncoder::new_with_quality(&mut bytes, quality)
+                .write_image(data, width, height, color)
         }
         OutFormat::Webp => {
-            WebPEncoder::new_lossless(&mut out).write_image(data, width, height, color)
+            WebPEncoder::new_lossless(&mut bytes).write_image(data, width, height, color)
         }
     }
-    .map_err(|error| match error {
-        image::ImageError::IoError(error) => ImageError::Io(error),
-        other => ImageError::Encode(Box::new(other)),
-    })?;
-    out.flush()?;
-    Ok(())
+    .map_err(|error| ImageError::Encode(Box::new(error)))?;
+    Ok(bytes)
 }
