@@ -2,6 +2,7 @@
 
 mod support;
 
+use proptest::prelude::*;
 use support::Random;
 use vqlc_ops::{Error, Kernel, NearestIndex, plain};
 
@@ -331,4 +332,27 @@ fn bad_arguments_are_named() {
             got: 2
         }
     );
+}
+
+/// Finite numbers of every size, often equal to one another or a step apart.
+fn number() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        8 => (-3i8..=3).prop_map(f32::from),
+        4 => -2.0f32..2.0,
+        2 => prop::sample::select(vec![0.5, 0.1, 1.0 + f32::EPSILON, -1.5, -0.0, 1e-45, 1e-20, 1e19, f32::MAX]),
+        1 => any::<f32>().prop_filter("finite", |x| x.is_finite()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(11), ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_table(
+        (dim, table, queries) in (1usize..=18, 1usize..=300, 1usize..=12).prop_flat_map(|(dim, n, m)| {
+            (Just(dim), prop::collection::vec(number(), dim * n), prop::collection::vec(number(), dim * m))
+        })
+    ) {
+        agree("any", &table, dim, &queries);
+    }
 }

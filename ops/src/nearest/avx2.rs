@@ -11,8 +11,14 @@ pub(crate) struct Avx2(());
 
 impl Avx2 {
     pub(crate) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && bits())
+            .then_some(Self(()))
     }
+}
+
+/// The instructions that go over the bits of a mask.
+pub(super) fn bits() -> bool {
+    is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("popcnt")
 }
 
 impl Lanes for Avx2 {
@@ -86,7 +92,7 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn run<J: Job>(self, job: J) -> J::Output {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
         fn run<J: Job>(lanes: Avx2, job: J) -> J::Output {
             job.run(lanes)
         }

@@ -11,7 +11,7 @@ pub(crate) struct Avx512(());
 
 impl Avx512 {
     pub(crate) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        (is_x86_feature_detected!("avx512f") && super::avx2::bits()).then_some(Self(()))
     }
 }
 
@@ -70,7 +70,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn run<J: Job>(self, job: J) -> J::Output {
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,bmi1,popcnt")]
         fn run<J: Job>(lanes: Avx512, job: J) -> J::Output {
             job.run(lanes)
         }

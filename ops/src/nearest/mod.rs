@@ -1,4 +1,7 @@
 //! The exact nearest codebook entry.
+//!
+//! Up to 16 dimensions a tree of boxes along the table's principal axes is searched, beyond that all entries in blocks; see `search.rs` and `blocks.rs`.
+//! Neither holds a matrix of distances: memory is the table once more, an eighth of it for boxes, and some bytes a query.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -96,7 +99,20 @@ enum Layout {
     Blocks(Blocks),
 }
 
-/// A codebook prepared for exact nearest-entry search.
+/// A codebook prepared for exact nearest-entry search (the quantizer of VQGAN-LC, arXiv 2406.11837, section 3).
+///
+/// The distance is the f32 sum over ascending `d` of `(query[d] - entry[d])^2` by fused multiply-add from 0 ([`plain::distance`](crate::plain::distance)), the id the
+/// lowest index with the least such sum: ties, and copies of an entry, go to the lower id. Where all sums overflow to `+inf` that is id 0. Ids and distances are the same to the bit on every
+/// processor, for every number of threads (searches run on rayon's current pool) and whatever other queries a call holds. NaN and infinities have no nearest
+/// entry and are refused, in the table and in queries.
+///
+/// ```
+/// let index = vqlc_ops::NearestIndex::build(&[0.0, 0.0, 1.0, 1.0, 3.0, 3.0], 2)?;
+/// let mut ids = [0; 2];
+/// index.search(&[0.9, 1.2, 2.0, 2.0], &mut ids)?;
+/// assert_eq!(ids, [1, 1]);
+/// # Ok::<(), vqlc_ops::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct NearestIndex {
     layout: Layout,

@@ -72,8 +72,7 @@ fn eigenvectors(mut a: Vec<f64>, dim: usize) -> Vec<f64> {
         for p in 0..dim {
             for q in p + 1..dim {
                 let (off, app, aqq) = (a[p * dim + q], a[p * dim + p], a[q * dim + q]);
-                // Also leaves out NaN and what is too small to turn anything.
-                if !(off.abs() > 1e-14 * (app.abs() * aqq.abs()).sqrt()) {
+                if off.abs() <= 1e-14 * (app.abs() * aqq.abs()).sqrt() {
                     continue;
                 }
                 let theta = (2.0 * off).atan2(aqq - app) / 2.0;

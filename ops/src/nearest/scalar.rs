@@ -46,7 +46,8 @@ impl Lanes for Scalar {
 
     #[inline(always)]
     fn not_greater(self, a: Self::V, b: Self::V) -> u32 {
-        (0..LANES).fold(0, |mask, i| mask | (u32::from(!(a[i] > b[i])) << i))
+        let greater = (0..LANES).fold(0, |mask, i| mask | (u32::from(a[i] > b[i]) << i));
+        !greater & 0xffff
     }
 
     #[inline(always)]

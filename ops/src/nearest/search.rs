@@ -1,4 +1,19 @@
 //! The search through a tree, written once for all kernels.
+//!
+//! # Why rounding cannot lose the answer
+//!
+//! Entries are compared by the defining f32 sum `S(b)` itself, in the defining order of operations, so only leaving out a box needs an argument: if an entry `b` in
+//! the box has `S(b) <= best`, the computed bound `L` of the box must not exceed the limit computed from `best`. Let `u = 2^-24` and `D` the width.
+//!
+//! 1. With `d = |z - b|` exact, a difference is off by a factor in `1 +- u` (never by underflow) and each of the `D` fused steps by `1 +- u` and at most 2^-150, so
+//!    `d <= (sqrt(best) + sqrt(D 2^-150)) (1 - u)^-((D + 2) / 2)`. `MARGIN_FLOOR` covers the middle term and its like below.
+//! 2. The rotation is orthonormal to 1e-12 and computed in f64, then rounded to f32: a rotated vector `y` is off by less than `2u |y|` in length. Hence
+//!    `|y_z - y_b| <= d (1 + 1e-12) + 2u (|y_z| + |y_b|)`, and the last term is at most `margin`, which uses the longest entry's length.
+//! 3. The box contains `y_b` (its ends are minima and maxima of the very same f32), so its exact distance to `y_z` is at most that. The computed `L` is larger
+//!    than its square by at most `(1 + u)^(D + 2)`, as in 1.
+//!
+//! So `sqrt(L) <= (sqrt(best) k + margin) k` with `k >= (1 - u)^-((D + 2) / 2)`; `k = 1 + 2u (D + 4)` leaves room for the roundings of the limit's own computation.
+//! Overflow makes `margin` or the limit infinite and then nothing is left out; a bound that is NaN (infinite minus infinite) is not greater than any limit, and is visited.
 
 use super::lanes::{Job, LANES, Lanes, Row};
 use super::tree::Tree;
@@ -56,12 +71,15 @@ struct Point<const D: usize> {
     z: [f32; D],
     /// Rotated.
     y: [f32; D],
-    /// How far rounding can have moved query and entry towards or away from each other.
+    /// How far rounding can have moved the rotated query and an entry away from each other.
     margin: f32,
 }
 
+/// Added to every margin: more than underflow can take away, `16 sqrt(16 * 2^-149)`, yet far below distances that occur.
+const MARGIN_FLOOR: f32 = 1e-18;
+
 fn margin(length: f32, radius: f32) -> f32 {
-    (length + radius) * f32::EPSILON + 1e-18
+    (length + radius) * f32::EPSILON + MARGIN_FLOOR
 }
 
 /// The best entry found so far.
@@ -90,13 +108,42 @@ struct Frame<V> {
     bounds: V,
 }
 
+/// Leaves to visit. Collecting some before visiting them keeps the processor from waiting for each box test before it can begin on a leaf.
+struct Waiting {
+    leaves: [u32; WAITING + LANES + 1],
+    count: usize,
+}
+
+/// Leaves that are collected before they are visited.
+const WAITING: usize = 16;
+
+impl Waiting {
+    /// Adds the members of a group that `mask` names.
+    #[inline(always)]
+    fn push(&mut self, group: usize, mut mask: u32) {
+        const USUAL: u32 = 4;
+        let first = (group * LANES) as u32;
+        let members = mask.count_ones();
+        // The usual few without a branch on their number; what is written beyond it is written again or not read.
+        for place in &mut self.leaves[self.count..][..USUAL as usize] {
+            *place = first.wrapping_add(mask.trailing_zeros());
+            mask &= mask.wrapping_sub(1);
+        }
+        for place in &mut self.leaves[self.count..][USUAL as usize..members.max(USUAL) as usize] {
+            *place = first + mask.trailing_zeros();
+            mask &= mask - 1;
+        }
+        self.count += members as usize;
+    }
+}
+
 impl<L: Lanes, const D: usize> Walk<'_, L, D> {
     /// The nearest entry to a point, beginning with two leaves that are likely to be close.
     #[inline(always)]
     fn nearest(&self, point: &Point<D>, leaf: u32, previous: u32) -> Best<L::V> {
         let lanes = self.lanes;
-        let z = point.z.map(|x| lanes.splat(x));
-        let y = point.y.map(|x| lanes.splat(x));
+        let z = self.splat(&point.z);
+        let y = self.splat(&point.y);
         let infinity = lanes.splat(f32::INFINITY);
         let mut best = Best {
             distance: f32::INFINITY,
@@ -110,35 +157,91 @@ impl<L: Lanes, const D: usize> Walk<'_, L, D> {
             self.visit(&z, point.margin, previous, &mut best);
         }
 
-        let top = self.tree.levels.len() - 1;
+        // From the closest leaf upwards: its neighbours tighten the limit before anything further away is looked at.
         let mut frames = [Frame {
             group: 0,
             mask: 0,
             bounds: infinity,
         }; MAX_LEVELS];
-        frames[top] = self.open(&y, top, 0, &best);
-        let mut level = top;
-        loop {
-            let frame = &mut frames[level];
-            if frame.mask == 0 {
-                if level == top {
-                    return best;
+        let mut waiting = Waiting {
+            leaves: [0; WAITING + LANES + 1],
+            count: 0,
+        };
+        let mut home = leaf as usize;
+        for reached in 0..self.tree.levels.len() {
+            let (group, member) = (home / LANES, home % LANES);
+            home = group;
+            frames[reached] = self.open(&y, reached, group, &best);
+            frames[reached].mask &= !(1 << member);
+            let mut level = reached;
+            loop {
+                if level == 0 {
+                    waiting.push(frames[0].group, frames[0].mask);
+                    if waiting.count >= WAITING || reached == 0 {
+                        self.visit_waiting(&z, point.margin, &mut waiting, &mut best);
+                    }
+                } else if frames[level].mask != 0 {
+                    let frame = &mut frames[level];
+                    let member = frame.mask.trailing_zeros();
+                    frame.mask &= frame.mask - 1;
+                    let child = frame.group * LANES + member as usize;
+                    level -= 1;
+                    frames[level] = self.open(&y, level, child, &best);
+                    continue;
+                }
+                if level == reached {
+                    break;
                 }
                 level += 1;
-                let frame = &mut frames[level];
-                frame.mask &= lanes.not_greater(frame.bounds, best.limits);
-                continue;
-            }
-            let member = frame.mask.trailing_zeros();
-            frame.mask &= frame.mask - 1;
-            let child = frame.group * LANES + member as usize;
-            if level > 0 {
-                level -= 1;
-                frames[level] = self.open(&y, level, child, &best);
-            } else if self.visit(&z, point.margin, child as u32, &mut best) {
-                frame.mask &= lanes.not_greater(frame.bounds, best.limits);
+                frames[level].mask &= lanes.not_greater(frames[level].bounds, best.limits);
             }
         }
+        self.visit_waiting(&z, point.margin, &mut waiting, &mut best);
+        best
+    }
+
+    /// Visits the leaves that wait, two at a time so that their additions overlap.
+    #[inline(always)]
+    fn visit_waiting(
+        &self,
+        z: &[L::V; D],
+        margin: f32,
+        waiting: &mut Waiting,
+        best: &mut Best<L::V>,
+    ) {
+        let lanes = self.lanes;
+        if waiting.count % 2 == 1 {
+            waiting.leaves[waiting.count] = waiting.leaves[waiting.count - 1];
+        }
+        for pair in waiting.leaves[..waiting.count.next_multiple_of(2)].chunks_exact(2) {
+            let (a, b) = (self.leaf(pair[0]), self.leaf(pair[1]));
+            let mut sums = [lanes.splat(0.0); 2];
+            for d in 0..D {
+                sums[0] = lanes.add_square(lanes.sub(z[d], lanes.load(&a[d])), sums[0]);
+                sums[1] = lanes.add_square(lanes.sub(z[d], lanes.load(&b[d])), sums[1]);
+            }
+            if lanes.not_greater(lanes.min(sums[0], sums[1]), best.distances) != 0 {
+                for (&leaf, sum) in pair.iter().zip(sums) {
+                    let mask = lanes.not_greater(sum, best.distances);
+                    self.update(sum, mask, margin, leaf, best);
+                }
+            }
+        }
+        waiting.count = 0;
+    }
+
+    #[inline(always)]
+    fn splat(&self, point: &[f32; D]) -> [L::V; D] {
+        let mut all = [self.lanes.splat(0.0); D];
+        for (v, &x) in all.iter_mut().zip(point) {
+            *v = self.lanes.splat(x);
+        }
+        all
+    }
+
+    #[inline(always)]
+    fn leaf(&self, leaf: u32) -> &[Row] {
+        &self.tree.leaves[leaf as usize * D..][..D]
     }
 
     /// Bounds of the members of a group, and which of them are worth a visit.
@@ -206,10 +309,11 @@ impl<L: Lanes, const D: usize> Walk<'_, L, D> {
             }
         }
         if best.distance < before {
+            // See the head of this file.
             let k = 1.0 + (D + 4) as f32 * f32::EPSILON;
             let reach = best.distance.sqrt() * k + margin;
             best.distances = self.lanes.splat(best.distance);
-            best.limits = self.lanes.splat(reach * reach * k);
+            best.limits = self.lanes.splat((reach * k) * (reach * k));
         }
         best.distance < before
     }
@@ -217,19 +321,30 @@ impl<L: Lanes, const D: usize> Walk<'_, L, D> {
     /// The leaf reached by always taking the closest box.
     #[inline(always)]
     fn closest_leaf(&self, point: &Point<D>) -> u32 {
-        let y = point.y.map(|x| self.lanes.splat(x));
+        let y = self.splat(&point.y);
         let mut group = 0;
         for level in (0..self.tree.levels.len()).rev() {
-            let Row(bounds) = self.lanes.store(self.bounds(&y, level, group));
+            let bounds = self.bounds(&y, level, group);
             let members = (self.tree.levels[level].count - group * LANES).min(LANES);
-            let mut closest = 0;
-            for lane in 1..members {
-                if bounds[lane] < bounds[closest] {
-                    closest = lane;
-                }
-            }
-            group = group * LANES + closest;
+            group = group * LANES + lowest(self.lanes, bounds, members);
         }
         group as u32
     }
+}
+
+/// The lane, of the first `members`, with the least number; any of them when some are NaN.
+#[inline(always)]
+fn lowest<L: Lanes>(lanes: L, v: L::V, members: usize) -> usize {
+    let Row(mut least) = lanes.store(v);
+    least[members..].fill(f32::INFINITY);
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            least[i] = if least[i + half] < least[i] {
+                least[i + half]
+            } else {
+                least[i]
+            };
+        }
+    }
+    (lanes.not_greater(v, lanes.splat(least[0])).trailing_zeros() as usize).min(members - 1)
 }

@@ -144,10 +144,10 @@ impl Source<'_> {
             // Copies of one entry: only the first can be an answer.
             let least = (0..count).min_by_key(|&i| id(keys[i])).unwrap_or(0);
             keys.swap(0, least);
-            return vec![start..start + 1];
+            return std::iter::once(start..start + 1).collect();
         }
         if count <= LANES {
-            return vec![start..start + count];
+            return std::iter::once(start..start + count).collect();
         }
         while count <= unit {
             unit /= LANES;
