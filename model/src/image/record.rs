@@ -21,8 +21,10 @@ const SIDE_LIMIT: u32 = 1 << 16;
 ///
 /// Ids of two files are comparable when their records are equal byte for byte and so are their encoder and codebook
 /// digests. The record states rules, not versions of the libraries that follow them: lossless formats decode to the
-/// same pixels everywhere, while a JPEG decoder may differ from another by a level here and there (the JPEG standard
-/// leaves it that freedom), which moves only ids that were near ties.
+/// same pixels everywhere, and JPEG decoding and resizing are integer arithmetic that gives the same bytes on every CPU;
+/// but another version of a JPEG decoder may differ by a level here and there (the JPEG standard leaves it that
+/// freedom), and so may the conversion of a colour profile on another kind of CPU. That moves only ids that were near
+/// ties.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
