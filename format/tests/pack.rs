@@ -1,6 +1,7 @@
 //! Bit packing: the fast path, the scalar path and a naive one that moves single bits must agree, for every width.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use vqlc_format::pack::{self, bits_for, packed_len, padding_is_zero};
 
 /// The definition, bit by bit.
@@ -74,7 +75,18 @@ fn every_width_and_small_count_round_trips() {
     }
 }
 
+/// The same cases in every run.
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn any_bytes_unpack_the_same(bytes in prop::collection::vec(any::<u8>(), 0..700), bits in 1u32..=32) {
         let count = bytes.len() * 8 / bits as usize;
