@@ -1,4 +1,6 @@
 //! Offsets past 4 GiB: a file of 66 blocks of 67 MB whose ids are 0 (a hole on disk) but for a few records.
+//! Unix only, for writing at an offset.
+#![cfg(unix)]
 
 mod common;
 
