@@ -1,5 +1,6 @@
 //! Whether a token file and a model belong together, by the digests of the model's parts.
 
+use serde::Serialize;
 use vqlc_format::{Digest, Digests};
 use vqlc_model::ModelDigests;
 
@@ -10,6 +11,36 @@ pub(crate) fn recorded(model: &ModelDigests) -> Digests {
         encoder: Digest(model.encoder),
         decoder: Digest(model.decoder),
         source: Digest(model.source),
+    }
+}
+
+/// Digests as text, for `info` and for JSON.
+#[derive(Serialize)]
+pub(crate) struct Shown {
+    codebook: String,
+    encoder: String,
+    decoder: String,
+    source: String,
+}
+
+impl Shown {
+    pub(crate) fn new(digests: &Digests) -> Self {
+        Self {
+            codebook: digests.codebook.to_string(),
+            encoder: digests.encoder.to_string(),
+            decoder: digests.decoder.to_string(),
+            source: digests.source.to_string(),
+        }
+    }
+
+    /// A line of text for each: the part and its digest.
+    pub(crate) fn lines(&self) -> [String; 4] {
+        [
+            format!("codebook {}", self.codebook),
+            format!("encoder  {}", self.encoder),
+            format!("decoder  {}", self.decoder),
+            format!("source   {}", self.source),
+        ]
     }
 }
 

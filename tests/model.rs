@@ -69,7 +69,7 @@ fn the_embedded_model_is_described() {
     let run = vqlc(["model", "info"]).code(0);
     assert!(
         run.out.contains("embedded in this program")
-            && run.out.contains("100,000 entries of 8 numbers"),
+            && run.out.contains("100,000 in the codebook, of 8 numbers"),
         "{run:?}"
     );
     let json = vqlc(["model", "info", "--json"]).code(0).json();

@@ -1,32 +1,31 @@
 //! `vqlc bench`: how fast this machine is, in about half a minute.
 
+mod kernels;
+mod network;
+mod storage;
+
 use std::{
-    hint::black_box,
+    io::Write,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use vqlc_format::{
-    CheckOptions, Digest, Digests, Grid, Picture, Spec, TokenFile, Writer, order::Permutation, pack,
-};
-use vqlc_model::{Tokenizer, VqganConfig, rng::Rng};
-use vqlc_ops::NearestIndex;
+use vqlc_model::rng::Rng;
 
 use crate::{
     cli::{DeviceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
-    default_model,
     exit::Exit,
     report::Reporter,
     text,
 };
+use network::Network;
 
 const EXAMPLES: &str = "\
 encode, decode   the network on random pictures, pictures/s
 nearest          exact nearest of 100,000 entries of 8 numbers (standard normal), queries/s
 unpack           17-bit ids from memory to 32-bit numbers in order, one thread, ids/s
-gather           records of 256 ids in random order out of a token file in memory, one thread, records/s
+gather           records of 256 ids in random order out of a file in memory, one thread, records/s
 validate         the full check of that file, bytes/s
 
 Each is run again and again for a few seconds; best and median are said.
@@ -102,6 +101,14 @@ struct Report {
     results: Vec<Measured>,
 }
 
+/// The paper's codebook, and a record of 256 ids of 17 bits.
+const CODEBOOK_SIZE: u32 = 100_000;
+const BITS: u32 = 17;
+const GRID: u32 = 16;
+const RECORD: usize = (GRID * GRID) as usize;
+/// 71 MB of ids: well past the caches.
+const RECORDS: u64 = 1 << 17;
+
 pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let threads = args.threads.apply()?;
     let reporter = Reporter::new(&args.out);
@@ -131,19 +138,19 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         }
     }
     if wanted(What::Nearest) {
-        say(nearest(budget)?)?;
+        say(kernels::nearest(budget)?)?;
     }
     if wanted(What::Unpack) {
-        say(unpack(budget)?)?;
+        say(kernels::unpack(budget)?)?;
     }
     if wanted(What::Gather) || wanted(What::Validate) {
         reporter.detail("writing a token file to measure on");
-        let file = token_file()?;
+        let file = storage::token_file()?;
         if wanted(What::Gather) {
-            say(gather(&file, budget)?)?;
+            say(storage::gather(&file, budget)?)?;
         }
         if wanted(What::Validate) {
-            say(validate(&file, threads, budget)?)?;
+            say(storage::validate(&file, threads, budget)?)?;
         }
     }
     if args.out.json {
@@ -153,14 +160,18 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
 }
 
 fn print_line(m: &Measured) -> anyhow::Result<()> {
-    use std::io::Write;
     let name = format!("{:?}", m.what).to_lowercase();
-    let per_second = format!("{}/s", m.unit);
+    // Bytes are read most easily in thousands of millions.
+    let (unit, scale) = match m.unit {
+        "bytes" => ("GB", 1e-9),
+        unit => (unit, 1.0),
+    };
+    let per_second = format!("{unit}/s");
     writeln!(
         std::io::stdout(),
         "{name:<9} {:>16} {per_second:<11} (median {}, {}; {})",
-        rate(m.best),
-        rate(m.median),
+        rate(scale * m.best),
+        rate(scale * m.median),
         text::things(m.runs as u64, "run"),
         m.detail
     )?;
@@ -213,241 +224,9 @@ fn measure(
     })
 }
 
-/// The network under test and its batch.
-struct Network {
-    tokenizer: Tokenizer,
-    name: String,
-    side: usize,
-    batch: usize,
-}
-
-impl Network {
-    fn open(args: &BenchArgs) -> anyhow::Result<Self> {
-        let (tokenizer, name) = match args.ch {
-            Some(ch) => (
-                Tokenizer::random(&VqganConfig::paper_with_width(ch)?, 1, args.device.device)?,
-                format!("random weights, ch {ch}"),
-            ),
-            None => {
-                let name = if args.model.model.is_some() {
-                    "the model given"
-                } else {
-                    "the embedded model"
-                };
-                (
-                    default_model::load(&args.model, &args.device)?,
-                    name.to_owned(),
-                )
-            }
-        };
-        let (side, factor) = (args.size as usize, tokenizer.factor());
-        ensure!(
-            side.is_multiple_of(factor),
-            "--size {side} is not a multiple of this model's factor, {factor}"
-        );
-        let default_batch = if matches!(args.device.device, vqlc_model::DeviceSpec::Cpu) {
-            4
-        } else {
-            64
-        };
-        Ok(Self {
-            tokenizer,
-            name,
-            side,
-            batch: args.batch.map_or(default_batch, usize::from),
-        })
-    }
-
-    fn detail(&self) -> String {
-        format!(
-            "{}, {}x{} pixels, batch {}",
-            self.name, self.side, self.side, self.batch
-        )
-    }
-
-    fn encode(&self, budget: Duration) -> anyhow::Result<Measured> {
-        let mut rng = Rng::new(2);
-        let pixels: Vec<f32> = (0..self.batch * 3 * self.side * self.side)
-            .map(|_| (2.0 * rng.uniform() - 1.0) as f32)
-            .collect();
-        measure(
-            What::Encode,
-            "pictures",
-            self.detail(),
-            self.batch as f64,
-            budget,
-            || {
-                black_box(
-                    self.tokenizer
-                        .encode(&pixels, self.batch, self.side, self.side)?,
-                );
-                Ok(())
-            },
-        )
-    }
-
-    fn decode(&self, budget: Duration) -> anyhow::Result<Measured> {
-        let grid = self.side / self.tokenizer.factor();
-        let ids = random_ids(3, self.batch * grid * grid, self.tokenizer.codebook_size());
-        measure(
-            What::Decode,
-            "pictures",
-            self.detail(),
-            self.batch as f64,
-            budget,
-            || {
-                black_box(self.tokenizer.decode(&ids, self.batch, grid, grid)?);
-                Ok(())
-            },
-        )
-    }
-}
-
-const CODEBOOK_SIZE: u32 = 100_000;
-const DIM: usize = 8;
-const BITS: u32 = 17;
-const GRID: u32 = 16;
-const RECORD: usize = (GRID * GRID) as usize;
-/// 71 MB of ids: well past the caches.
-const RECORDS: u64 = 1 << 17;
-
 fn random_ids(seed: u64, count: usize, below: u32) -> Vec<u32> {
     let mut rng = Rng::new(seed);
     (0..count)
         .map(|_| (rng.next_u64() % u64::from(below)) as u32)
         .collect()
-}
-
-fn nearest(budget: Duration) -> anyhow::Result<Measured> {
-    const QUERIES: usize = 1 << 16;
-    let mut rng = Rng::new(4);
-    let mut normal =
-        |count: usize| -> Vec<f32> { (0..count).map(|_| rng.normal() as f32).collect() };
-    let table = normal(CODEBOOK_SIZE as usize * DIM);
-    let queries = normal(QUERIES * DIM);
-    let start = Instant::now();
-    let index = NearestIndex::build(&table, DIM)?;
-    let detail = format!(
-        "100,000 x 8, index built in {:.0} ms",
-        start.elapsed().as_secs_f64() * 1e3
-    );
-    let mut ids = vec![0; QUERIES];
-    measure(
-        What::Nearest,
-        "queries",
-        detail,
-        QUERIES as f64,
-        budget,
-        || {
-            index.search(&queries, &mut ids)?;
-            black_box(&ids);
-            Ok(())
-        },
-    )
-}
-
-fn unpack(budget: Duration) -> anyhow::Result<Measured> {
-    let mut ids = random_ids(5, RECORDS as usize * RECORD, CODEBOOK_SIZE);
-    let mut packed = vec![0; ids.len() * BITS as usize / 8];
-    pack::pack(&ids, BITS, &mut packed);
-    measure(
-        What::Unpack,
-        "ids",
-        "17 bits, in order, one thread".into(),
-        ids.len() as f64,
-        budget,
-        || {
-            pack::unpack(&packed, BITS, &mut ids);
-            black_box(&ids);
-            Ok(())
-        },
-    )
-}
-
-/// A token file in memory, written as `compress` writes it.
-fn token_file() -> anyhow::Result<TokenFile<Vec<u8>>> {
-    let folder =
-        tempfile::tempdir().context("a temporary folder for the token file to measure on")?;
-    let path = folder.path().join("bench.vqt");
-    let spec = Spec {
-        codebook_size: CODEBOOK_SIZE,
-        grid: Grid::Fixed {
-            rows: GRID,
-            cols: GRID,
-        },
-        views: vec!["center".into()],
-        records_per_block: None,
-        digests: Digests::default(),
-        preprocessing: Vec::new(),
-        classes: None,
-        names: false,
-        sizes: false,
-    };
-    let mut writer = Writer::create(&path, &spec, Digest::default(), false)?;
-    let ids = random_ids(6, 64 * RECORD, CODEBOOK_SIZE);
-    for (position, ids) in (0..RECORDS).zip(ids.chunks_exact(RECORD).cycle()) {
-        writer.push(
-            position,
-            &Picture {
-                name: b"",
-                label: None,
-                width: 0,
-                height: 0,
-                rows: GRID,
-                cols: GRID,
-                ids,
-            },
-        )?;
-    }
-    writer.finish(RECORDS)?;
-    Ok(TokenFile::read(&path)?)
-}
-
-fn gather(file: &TokenFile<Vec<u8>>, budget: Duration) -> anyhow::Result<Measured> {
-    const BATCH: usize = 1024;
-    let order = Permutation::new(RECORDS, 7);
-    let shuffled: Vec<u64> = (0..RECORDS).map(|position| order.at(position)).collect();
-    let mut ids = vec![0; BATCH * RECORD];
-    let detail = "256 ids of 17 bits each, random order, batches of 1,024, one thread".into();
-    measure(
-        What::Gather,
-        "records",
-        detail,
-        RECORDS as f64,
-        budget,
-        || {
-            for records in shuffled.chunks_exact(BATCH) {
-                file.gather(records, &mut ids)?;
-                black_box(&ids);
-            }
-            Ok(())
-        },
-    )
-}
-
-fn validate(
-    file: &TokenFile<Vec<u8>>,
-    threads: usize,
-    budget: Duration,
-) -> anyhow::Result<Measured> {
-    let options = CheckOptions {
-        sample: None,
-        seed: 0,
-        threads,
-    };
-    let bytes = file.check(&options).bytes_checked;
-    measure(
-        What::Validate,
-        "bytes",
-        format!("{}, in memory", text::bytes(bytes)),
-        bytes as f64,
-        budget,
-        || {
-            ensure!(
-                black_box(file.check(&options)).problems.is_empty(),
-                "the file just written does not validate"
-            );
-            Ok(())
-        },
-    )
 }

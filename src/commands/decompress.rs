@@ -25,14 +25,15 @@ use stages::{Done, Stages};
 
 const EXAMPLES: &str = "\
 Examples:
-  vqlc decompress photos.vqt pictures                       every picture, as PNG, under its recorded path
-  vqlc decompress --select 0..10 photos.vqt first           the first ten
+  vqlc decompress photos.vqt pictures              every picture, as PNG, under its recorded path
+  vqlc decompress --select 0..10 photos.vqt first  the first ten
   vqlc decompress --select 'cats/*' --format jpeg --quality 90 train.vqt cats
-  vqlc decompress --view center train.vqt out               one view of several
+  vqlc decompress --view center train.vqt out      one view of several
 
-Names: a.jpg comes back as a.png. Where two pictures would get one name, as a.jpg and a.png would, they keep their
-extension: a.jpg.png and a.png. Files with several views get the view in the name: a.center.png, a.center-flip.png.
-Pictures without names are numbered: 000000.png. Nothing is written outside OUTDIR or through a link in it.";
+Names: a.jpg comes back as a.png. Where two pictures would get one name, as a.jpg and a.png would, \
+they keep their extension: a.jpg.png and a.png. Files with several views get the view in the name: \
+a.center.png, a.center-flip.png. Pictures without names are numbered: 000000.png. Nothing is written \
+outside OUTDIR or through a link in it.";
 
 /// Turn a token file back into pictures
 #[derive(Args)]

@@ -17,15 +17,15 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-The ids are written as little-endian uint32 of shape [records, rows, cols], the labels as uint32 of
-shape [records], 4294967295 where a picture has none. The file needs one grid for all its records; one made
-with `compress --fit whole` has a grid for each and is refused. `-` is stdout. Every block is checked as
-it is read.
+The ids are written as little-endian uint32 of shape [records, rows, cols], the labels as uint32 of \
+shape [records], 4294967295 where a picture has none. The file needs one grid for all its records; \
+one made with `compress --fit whole` has a grid for each and is refused. `-` is stdout. Every block \
+is checked as it is read.
 
 Examples:
   vqlc export train.vqt ids.npy
   vqlc export train.vqt ids.npy --labels labels.npy
-  vqlc export train.vqt - | python3 -c 'import sys, io, numpy; print(numpy.load(io.BytesIO(sys.stdin.buffer.read())).shape)'";
+  vqlc export train.vqt - | ssh host 'cat > ids.npy'";
 
 /// `vqlc export IN OUT`
 #[derive(Args)]

@@ -9,7 +9,12 @@ use vqlc_format::{Grid, TokenFile, records};
 use vqlc_model::image::{Fit, Preprocessing};
 
 use crate::{
-    cli::OutputArgs, default_model, exit::Exit, report::shown, same_model::Comparison, text,
+    cli::OutputArgs,
+    default_model,
+    exit::Exit,
+    report::shown,
+    same_model::{self, Comparison},
+    text,
 };
 
 const EXAMPLES: &str = "\
@@ -51,21 +56,13 @@ struct Info {
     sizes: bool,
     /// Class names in order of their numbers; absent if the file has no labels.
     classes: Option<Vec<String>>,
-    digests: Digests,
+    digests: same_model::Shown,
     /// Whether the model embedded in this program gives these ids their meaning.
     embedded_model_matches: bool,
     preprocessing: serde_json::Value,
     /// Bits of the whole file for each pixel that decompressing brings back; absent if that number is not known or 0.
     bits_per_pixel: Option<f64>,
     sections: Vec<Section>,
-}
-
-#[derive(Serialize)]
-struct Digests {
-    codebook: String,
-    encoder: String,
-    decoder: String,
-    source: String,
 }
 
 #[derive(Serialize)]
@@ -127,12 +124,7 @@ fn gather<D: AsRef<[u8]>>(name: String, file: &TokenFile<D>) -> anyhow::Result<I
         classes: file
             .classes()
             .map(|classes| classes.iter().map(|class| shown(class)).collect()),
-        digests: Digests {
-            codebook: digests.codebook.to_string(),
-            encoder: digests.encoder.to_string(),
-            decoder: digests.decoder.to_string(),
-            source: digests.source.to_string(),
-        },
+        digests: same_model::Shown::new(digests),
         embedded_model_matches: Comparison::of(digests, &default_model::digests(None)?).same_ids(),
         preprocessing: serde_json::from_slice(file.preprocessing())
             .unwrap_or(serde_json::Value::Null),
@@ -256,10 +248,9 @@ fn print(info: &Info, verbose: bool) -> anyhow::Result<()> {
         &classes_in_words(info.classes.as_deref(), verbose),
     )?;
     line("preprocessing", &info.preprocessing.to_string())?;
-    line("codebook", &info.digests.codebook)?;
-    line("encoder", &info.digests.encoder)?;
-    line("decoder", &info.digests.decoder)?;
-    line("source", &info.digests.source)?;
+    for (key, digest) in ["digests", "", "", ""].iter().zip(info.digests.lines()) {
+        line(key, &digest)?;
+    }
     line(
         "model",
         if info.embedded_model_matches {

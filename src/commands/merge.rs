@@ -12,9 +12,9 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-The shards are joined in the order given, and must come from one job: the same model, preprocessing,
-grid, views and classes. Shards made with `compress --shard 1/4` to `--shard 4/4` and merged in that
-order give the bytes of one undivided run.
+The shards are joined in the order given, and must come from one job: the same model, \
+preprocessing, grid, views and classes. Shards made with `compress --shard 1/4` to `--shard 4/4` \
+and merged in that order give the bytes of one undivided run.
 
 Examples:
   vqlc merge train-1.vqt train-2.vqt train-3.vqt train-4.vqt train.vqt

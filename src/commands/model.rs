@@ -11,7 +11,6 @@ use serde::Serialize;
 use vqlc_model::{
     VqganConfig,
     convert::{ImportOptions, import},
-    digest::hex,
     file::ModelFile,
 };
 
@@ -20,7 +19,7 @@ use crate::{
     default_model,
     exit::Exit,
     report::Reporter,
-    text,
+    same_model, text,
 };
 
 /// `vqlc model ...`
@@ -34,7 +33,7 @@ pub(crate) struct ModelArgs {
 enum ModelCommand {
     /// Say what a model file holds
     Info(ModelInfoArgs),
-    /// Make a model file from published weights (.safetensors, or a PyTorch checkpoint .pth, .ckpt)
+    /// Make a model file from published weights: .safetensors, or a PyTorch checkpoint
     Convert(ConvertArgs),
     /// Drop the static codebook, which only training needs: ids and pictures stay the same
     Fold(FoldArgs),
@@ -54,9 +53,9 @@ struct ModelInfoArgs {
 }
 
 const CONVERT_EXAMPLES: &str = "\
-A checkpoint is read without running any code in it. The configuration is read from the file's metadata
-or off the tensors' shapes; `--preset` states it instead. The projected codebook is computed once, here, and
-the digests that token files name the model by are taken.
+A checkpoint is read without running any code in it. The configuration is read from the file's \
+metadata or off the tensors' shapes; `--preset` states it instead. The projected codebook is \
+computed once, here, and the digests that token files name the model by are taken.
 
 Examples:
   vqlc model convert vqgan-lc-100k-f16.pth tokenizer.safetensors
@@ -117,20 +116,11 @@ struct Info<'a> {
     network_parameters: usize,
     folded: bool,
     provenance: &'a str,
-    digests: Digests,
-}
-
-#[derive(Serialize)]
-struct Digests {
-    codebook: String,
-    encoder: String,
-    decoder: String,
-    source: String,
+    digests: same_model::Shown,
 }
 
 impl<'a> Info<'a> {
     fn new(path: Option<&Path>, model: &'a ModelFile) -> Self {
-        let digests = model.digests();
         Self {
             file: path.map_or_else(
                 || "embedded in this program".into(),
@@ -144,18 +134,13 @@ impl<'a> Info<'a> {
             network_parameters: model.network_parameters(),
             folded: model.is_folded(),
             provenance: model.provenance(),
-            digests: Digests {
-                codebook: hex(&digests.codebook),
-                encoder: hex(&digests.encoder),
-                decoder: hex(&digests.decoder),
-                source: hex(&digests.source),
-            },
+            digests: same_model::Shown::new(&same_model::recorded(model.digests())),
         }
     }
 
     fn print(&self) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
-        let mut line = |key: &str, value: &str| writeln!(out, "{key:<12} {value}");
+        let mut line = |key: &str, value: &str| writeln!(out, "{key:<14} {value}");
         let size = self
             .bytes
             .map_or_else(String::new, |bytes| format!(" ({})", text::bytes(bytes)));
@@ -175,16 +160,16 @@ impl<'a> Info<'a> {
             ),
         )?;
         line(
-            "codebook",
+            "entries",
             &format!(
-                "{} entries of {} numbers, from {} numbers each",
+                "{} in the codebook, of {} numbers, projected from {}",
                 text::count(config.n_codes as u64),
                 config.embed_dim,
                 config.code_dim
             ),
         )?;
         line(
-            "static part",
+            "static table",
             if self.folded {
                 "dropped (folded)"
             } else {
@@ -192,10 +177,9 @@ impl<'a> Info<'a> {
             },
         )?;
         line("provenance", self.provenance)?;
-        line("codebook", &self.digests.codebook)?;
-        line("encoder", &self.digests.encoder)?;
-        line("decoder", &self.digests.decoder)?;
-        line("source", &self.digests.source)?;
+        for (key, digest) in ["digests", "", "", ""].iter().zip(self.digests.lines()) {
+            line(key, &digest)?;
+        }
         Ok(())
     }
 }

@@ -15,9 +15,9 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Every picture whose bytes are all right is kept; what is lost is said. IN is never changed, and may also
-be the `.partial` that a killed `compress` left behind (`compress --resume` is better where the pictures
-are still there). The exit code is 0 if nothing was lost and 3 if something was.
+Every picture whose bytes are all right is kept; what is lost is said. IN is never changed, and may \
+also be the `.partial` that a killed `compress` left behind (`compress --resume` is better where the \
+pictures are still there). The exit code is 0 if nothing was lost and 3 if something was.
 
 Examples:
   vqlc recover damaged.vqt saved.vqt

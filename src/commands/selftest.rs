@@ -17,8 +17,9 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-What to run when results look odd, and on a machine that is new to you. Nothing but this program is
-needed. A reference folder holds vqgan.safetensors and tolerances.json, made by another implementation.
+What to run when results look odd, and on a machine that is new to you. Nothing but this program \
+is needed. A reference folder holds vqgan.safetensors and tolerances.json, made by another \
+implementation.
 
 Examples:
   vqlc selftest

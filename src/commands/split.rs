@@ -14,8 +14,8 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-The shards hold consecutive pictures and are named after OUT: `train.vqt` with -n 8 gives
-`train-00000-of-00008.vqt` to `train-00007-of-00008.vqt`. `vqlc merge` of all of them in order gives
+The shards hold consecutive pictures and are named after OUT: `train.vqt` with -n 8 gives \
+`train-00000-of-00008.vqt` to `train-00007-of-00008.vqt`. `vqlc merge` of all of them in order gives \
 the bytes of the file that was split.
 
 Examples:

@@ -1,8 +1,9 @@
 //! `vqlc validate`: whether every byte of a token file is right, and if not, what is wrong and what could be saved.
 
+mod told;
+
 use std::{
     cell::OnceCell,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -10,20 +11,19 @@ use clap::Args;
 use serde::Serialize;
 use vqlc_format::{CheckOptions, CheckReport, Digests, RecoverReport, TokenFile};
 
-use super::recover;
 use crate::{
     cli::{OutputArgs, ThreadArgs},
     default_model,
     exit::Exit,
-    report::{Reporter, say},
+    report::Reporter,
     same_model::Comparison,
     text,
 };
 
 const EXAMPLES: &str = "\
-The exit code is 0 only if every byte is accounted for: 4 if a file is damaged, whatever else there is to
-say; 5 if it was made by another tokenizer than the one asked about; 1 if it cannot be read. With several
-files all are checked and the gravest of these is given.
+The exit code is 0 only if every byte is accounted for: 4 if a file is damaged, whatever else there \
+is to say; 5 if it was made by another tokenizer than the one asked about; 1 if it cannot be read. \
+With several files all are checked and the gravest of these is given.
 
 Examples:
   vqlc validate train.vqt
@@ -128,42 +128,6 @@ struct Problem {
     error: String,
 }
 
-/// One file as JSON says it.
-#[derive(Serialize)]
-struct FileReport<'a> {
-    file: String,
-    /// "ok", "wrong model", "damaged" or "unreadable".
-    status: &'static str,
-    #[serde(flatten)]
-    facts: Option<&'a Facts>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    checked: Option<Checked>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    other_decoder: Option<bool>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<&'a Problem>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    further_problems: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recover: Option<recover::Saved<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Checked {
-    blocks: u64,
-    of_blocks: u64,
-    bytes: u64,
-    ids: u64,
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    ok: bool,
-    files: Vec<FileReport<'a>>,
-}
-
 pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<Exit> {
     let options = CheckOptions {
         sample: args.sample,
@@ -182,7 +146,7 @@ pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<Exit> {
         let verdict = judge(path, &options, &model);
         worst = graver(worst, verdict.exit());
         if !args.out.json {
-            print(path, &verdict, &args.out, &reporter)?;
+            told::print(path, &verdict, &args.out, &reporter)?;
         }
         verdicts.push(verdict);
     }
@@ -191,9 +155,9 @@ pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<Exit> {
             .files
             .iter()
             .zip(&verdicts)
-            .map(|(path, verdict)| file_report(path, verdict))
+            .map(|(path, verdict)| told::file_report(path, verdict))
             .collect();
-        text::print_json(&Report {
+        text::print_json(&told::Report {
             ok: worst == Exit::Ok,
             files,
         })?;
@@ -295,137 +259,6 @@ fn damaged(path: &Path, problems: Vec<Problem>, further: u64) -> Verdict {
         further,
         survey,
     }
-}
-
-/// What a check that found nothing wrong has covered: everything, or which share.
-fn coverage(check: &CheckReport) -> String {
-    if check.blocks_checked == check.blocks {
-        return "every byte checked".into();
-    }
-    let share = 100.0 * check.blocks_checked as f64 / check.blocks as f64;
-    format!(
-        "sampled: every section and {} of {} blocks ({share:.1}%) checked",
-        text::count(check.blocks_checked),
-        text::count(check.blocks)
-    )
-}
-
-/// What is fine goes to stdout (nothing with -q), what is not to stderr.
-fn print(
-    path: &Path,
-    verdict: &Verdict,
-    out: &OutputArgs,
-    reporter: &Reporter,
-) -> anyhow::Result<()> {
-    let name = path.display();
-    match verdict {
-        Verdict::Ok {
-            facts,
-            check,
-            other_decoder,
-        } => {
-            if !out.quiet {
-                writeln!(
-                    std::io::stdout(),
-                    "{name}: ok: {}, {}, {}; {}",
-                    text::things(facts.pictures, "picture"),
-                    text::things(facts.records, "record"),
-                    text::bytes(facts.bytes),
-                    coverage(check)
-                )?;
-            }
-            if *other_decoder {
-                reporter.note(&format!("{name}: note: the model has another decoder than the one the file was made with; the ids mean the same"));
-            }
-        }
-        Verdict::WrongModel { comparison, .. } => {
-            say(&format!("{name}: wrong model: {}", comparison.why()))
-        }
-        Verdict::Damaged {
-            problems,
-            further,
-            survey,
-        } => {
-            let shown = if out.verbose { problems.len() } else { 5 };
-            for problem in problems.iter().take(shown) {
-                say(&format!(
-                    "{name}: damaged: {}, bytes {} to {}: {}",
-                    problem.what,
-                    problem.offset,
-                    problem.offset.saturating_add(problem.len),
-                    problem.error
-                ));
-            }
-            let more = problems.len().saturating_sub(shown) as u64 + further;
-            if more > 0 {
-                say(&format!(
-                    "{name}: damaged: and {} more",
-                    text::things(more, "problem")
-                ));
-            }
-            match survey {
-                Some(saved) => say(&format!(
-                    "{name}: `vqlc recover` could save {}",
-                    recover::in_words(saved)
-                )),
-                None => say(&format!("{name}: `vqlc recover` could save nothing of it")),
-            }
-        }
-        Verdict::Unreadable(err) => say(&format!("{name}: {err:#}")),
-    }
-    Ok(())
-}
-
-fn file_report<'a>(path: &Path, verdict: &'a Verdict) -> FileReport<'a> {
-    let mut report = FileReport {
-        file: path.to_string_lossy().into_owned(),
-        status: "ok",
-        facts: None,
-        checked: None,
-        other_decoder: None,
-        problems: Vec::new(),
-        further_problems: None,
-        recover: None,
-        error: None,
-    };
-    match verdict {
-        Verdict::Ok {
-            facts,
-            check,
-            other_decoder,
-        } => {
-            report.facts = Some(facts);
-            report.checked = Some(Checked {
-                blocks: check.blocks_checked,
-                of_blocks: check.blocks,
-                bytes: check.bytes_checked,
-                ids: check.ids_checked,
-            });
-            report.other_decoder = Some(*other_decoder);
-        }
-        Verdict::WrongModel { facts, comparison } => {
-            report.status = "wrong model";
-            report.facts = Some(facts);
-            report.error = Some(comparison.why());
-        }
-        Verdict::Damaged {
-            problems,
-            further,
-            survey,
-        } => {
-            report.status = "damaged";
-            report.problems = problems.iter().collect();
-            report.further_problems = Some(*further);
-            report.recover = survey
-                .as_ref()
-                .map(|survey| recover::Saved::new(survey, None));
-        }
-        Verdict::Unreadable(err) => {
-            report.status = "unreadable";
-            report.error = Some(format!("{err:#}"));
-        }
-    }
-    report
 }
 
 #[cfg(test)]

@@ -21,16 +21,17 @@ Examples:
   vqlc compress imagenet/train train.vqt               folders are classes: labels are recorded
   vqlc compress a.jpg b.png two.vqt                    loose files: no labels
   vqlc compress --fit whole --max-side 2048 scans s.vqt  whole pictures at their own size
-  vqlc compress --shard 1/4 data d1.vqt                the first quarter; vqlc merge joins the shards
+  vqlc compress --shard 1/4 data d1.vqt                the first quarter; merge joins the shards
   find . -name '*.jpg' -print0 | vqlc compress -0 --files-from - out.vqt
   vqlc compress --resume photos photos.vqt             go on after Ctrl-C or a crash
 
-Labels: a picture in a folder below DIR gets the first folder of its path as its class, as in ImageFolder.
-Pictures directly in DIR, loose files, and lists without a DIR have no labels.
+Labels: a picture in a folder below DIR gets the first folder of its path as its class, as in \
+ImageFolder. Pictures directly in DIR, loose files, and lists without a DIR have no labels.
 
-Names: paths relative to DIR, or the file's own name for loose files; two pictures of one name are an error.
-Files that are no pictures by name (jpg jpeg jpe jfif png webp gif bmp dib tif tiff pnm ppm pgm pbm pam) are
-passed over and counted. Pictures that cannot be read are listed, counted and left out; the exit code is then 3.";
+Names: paths relative to DIR, or the file's own name for loose files; two pictures of one name are \
+an error. Files that are no pictures by name (jpg jpeg jpe jfif png webp gif bmp dib tif tiff pnm \
+ppm pgm pbm pam) are passed over and counted. Pictures that cannot be read are listed, counted and \
+left out; the exit code is then 3.";
 
 /// Turn pictures into a token file
 #[derive(Args)]

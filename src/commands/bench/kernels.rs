@@ -1,0 +1,60 @@
+//! The nearest-entry search and unpacking, out of memory.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use vqlc_format::pack;
+use vqlc_model::rng::Rng;
+use vqlc_ops::NearestIndex;
+
+use super::{BITS, CODEBOOK_SIZE, Measured, RECORD, RECORDS, What, measure, random_ids};
+
+const DIM: usize = 8;
+
+pub(super) fn nearest(budget: Duration) -> anyhow::Result<Measured> {
+    const QUERIES: usize = 1 << 16;
+    let mut rng = Rng::new(4);
+    let mut normal =
+        |count: usize| -> Vec<f32> { (0..count).map(|_| rng.normal() as f32).collect() };
+    let table = normal(CODEBOOK_SIZE as usize * DIM);
+    let queries = normal(QUERIES * DIM);
+    let start = Instant::now();
+    let index = NearestIndex::build(&table, DIM)?;
+    let detail = format!(
+        "100,000 x 8, index built in {:.0} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    let mut ids = vec![0; QUERIES];
+    measure(
+        What::Nearest,
+        "queries",
+        detail,
+        QUERIES as f64,
+        budget,
+        || {
+            index.search(&queries, &mut ids)?;
+            black_box(&ids);
+            Ok(())
+        },
+    )
+}
+
+pub(super) fn unpack(budget: Duration) -> anyhow::Result<Measured> {
+    let mut ids = random_ids(5, RECORDS as usize * RECORD, CODEBOOK_SIZE);
+    let mut packed = vec![0; ids.len() * BITS as usize / 8];
+    pack::pack(&ids, BITS, &mut packed);
+    measure(
+        What::Unpack,
+        "ids",
+        "17 bits, in order, one thread".into(),
+        ids.len() as f64,
+        budget,
+        || {
+            pack::unpack(&packed, BITS, &mut ids);
+            black_box(&ids);
+            Ok(())
+        },
+    )
+}
