@@ -10,9 +10,6 @@ fn vqgan_matches_the_reference() {
     let comparisons = compare_vqgan(&common::reference_dir(), &Device::Cpu).unwrap();
     // 1 table, 2 latents, 2 id maps, 1 z_q, 2 reconstructions, 1 decode from ids.
     assert_eq!(comparisons.len(), 9);
-    for c in &comparisons {
-        println!("{:28} error {:.2e}, limit {:.2e}", c.key, c.error, c.limit);
-    }
     let failed: Vec<_> = comparisons.iter().filter(|c| !c.passed()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
 }
