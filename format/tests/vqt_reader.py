@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """An independent reader of .vqt token files, written from SPEC.md with Python's standard library (3.9 or newer).
 
-    python3 vqt_reader.py FILE.vqt
+    python3 vqt_reader.py FILE.vqt...
 
 Checks every checksum, digest, count and padding bit, then prints what the file says as JSON, one key a line. Texts are
 zstd frames, which Python reads from 3.14 on: before, names and class names are printed as "undecoded" (their checksums are
-checked all the same). Ends with status 1 and one line on stderr for a file that is not right.
+checked all the same). For a file that is not right there is one line on stderr instead, and the exit status is 1.
 """
 
 import hashlib
@@ -264,17 +264,25 @@ class Reader:
         }
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: vqt_reader.py FILE.vqt")
-    with open(sys.argv[1], "rb") as file:
+def report(path):
+    """Prints what a file says, or why it is not right; whether it is."""
+    with open(path, "rb") as file:
         data = file.read()
     try:
         everything = Reader(data).everything()
     except (Damaged, UnicodeDecodeError) + ((zstd.ZstdError,) if zstd else ()) as error:
-        sys.exit(f"{sys.argv[1]}: {error}")
+        print(f"{path}: {error}", file=sys.stderr)
+        return False
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in everything.items()]
     print("{\n" + ",\n".join(lines) + "\n}")
+    return True
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit("usage: vqt_reader.py FILE.vqt...")
+    results = [report(path) for path in sys.argv[1:]]
+    sys.exit(0 if all(results) else 1)
 
 
 if __name__ == "__main__":
