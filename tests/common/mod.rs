@@ -1,6 +1,6 @@
 //! What the tests of the command line share: running the program, and token files and models made on the spot.
 // Each test file is a program of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::{
     ffi::OsStr,
