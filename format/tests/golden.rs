@@ -268,6 +268,15 @@ fn bad_files() -> BTreeMap<&'static str, Vec<u8>> {
             "record-too-large",
             sealed_varying(&|b, table| put(b, table, RecordEntry::FIELDS, "cols", 1 << 31)),
         ),
+        // 4 x 2 and 2 x 4 ids take the same bytes, but views of one picture have one grid.
+        (
+            "views-of-two-grids",
+            sealed_varying(&|b, table| {
+                let second = table + RecordEntry::LEN;
+                put(b, second, RecordEntry::FIELDS, "rows", 2);
+                put(b, second, RecordEntry::FIELDS, "cols", 4);
+            }),
+        ),
         (
             "record-misplaced",
             sealed_varying(&|b, table| put(b, table, RecordEntry::FIELDS, "offset", 1 << 40)),

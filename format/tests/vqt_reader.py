@@ -169,6 +169,8 @@ class Reader:
             must(offset in (None, at), "record offset")
             length = (rows * cols * self.bits + 7) // 8
             must(at + length <= end, "records pass the payload")
+            if len(self.shapes) % self.views:
+                must([rows, cols] == self.shapes[-1], "views of one picture differ in their grid")
             self.shapes.append([rows, cols])
             self.ids.append(unpack_ids(block[at:at + length], rows * cols, self.bits, self.codebook_size))
             at += length
