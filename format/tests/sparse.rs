@@ -282,7 +282,6 @@ fn records_past_4_gib_are_found() {
 
     let error = file
         .get(RECORDS as u64, &mut ids)
-        .err()
-        .expect("there is no such record");
+        .expect_err("there is no such record");
     assert!(matches!(error, Error::OutOfRange { .. }), "{error}");
 }
