@@ -232,6 +232,7 @@ fn check_records(
     let place = Place::Block(header.number);
     let damage = |invalid: Invalid| invalid.damage(place, offset);
     let mut at = BlockHeader::LEN as u64;
+    let mut shape = (0, 0);
     for record in 0..header.records {
         let (rows, cols, length) = match layout.fixed() {
             Some(fixed) => (fixed.rows, fixed.cols, fixed.stride),
@@ -247,6 +248,15 @@ fn check_records(
                 (entry.rows, entry.cols, length)
             }
         };
+        if record % layout.views != 0 && shape != (rows, cols) {
+            let expected = format!("{} x {}, as the view before it", shape.0, shape.1);
+            return Err(damage(Invalid::new(
+                "grid",
+                expected,
+                format!("{rows} x {cols}"),
+            )));
+        }
+        shape = (rows, cols);
         let end = at + length;
         let payload_end = BlockHeader::LEN as u64 + header.payload_length;
         let packed = match bytes.get(at as usize..end as usize) {

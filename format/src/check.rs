@@ -4,22 +4,14 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::copy::{check_labels, check_texts};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Place, Result};
 use crate::order::Permutation;
 use crate::reader::TokenFile;
-use crate::records::{BLOCKS, Footer, Header, SectionEntry};
+use crate::records::{BLOCKS, Footer, Header, LABELS, NAMES, SectionEntry};
 use crate::report::{CheckOptions, CheckReport, Problem};
-
-impl CheckReport {
-    pub(crate) fn add(&mut self, problem: Problem) {
-        if self.problems.len() < Self::MAX_PROBLEMS {
-            self.problems.push(problem);
-        } else {
-            self.further_problems += 1;
-        }
-    }
-}
+use crate::side::read_names;
 
 impl<D: AsRef<[u8]>> TokenFile<D> {
     /// Checks every section, and all blocks or a sample of them: CRCs, SHA-256s, record tables, padding bits, ids, labels,
@@ -168,17 +160,9 @@ impl<D: AsRef<[u8]>> TokenFile<D> {
         let bytes = self.bytes(section.offset, section.length)?;
         // Not by way of the lazy check: bytes of a map may have changed since.
         crate::reader::check_section(section, bytes)?;
-        match section.place() {
-            Place::Labels => {
-                for picture in 0..self.pictures() {
-                    self.label(picture)?;
-                }
-            }
-            Place::Names => {
-                for name in self.names() {
-                    name?;
-                }
-            }
+        match section.kind {
+            LABELS => check_labels(section, bytes, self.classes().map_or(0, <[_]>::len))?,
+            NAMES => check_texts(read_names(self.pictures(), section, bytes)?)?,
             _ => {}
         }
         Ok(Digest::of(bytes))

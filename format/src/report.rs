@@ -61,6 +61,14 @@ impl CheckReport {
     /// Problems kept in a report.
     pub const MAX_PROBLEMS: usize = 1000;
 
+    pub(crate) fn add(&mut self, problem: Problem) {
+        if self.problems.len() < Self::MAX_PROBLEMS {
+            self.problems.push(problem);
+        } else {
+            self.further_problems += 1;
+        }
+    }
+
     /// Whether nothing was found wrong.
     pub fn is_ok(&self) -> bool {
         self.problems.is_empty()
@@ -96,6 +104,8 @@ pub struct RecoverReport {
     pub sections_lost: Vec<Place>,
     /// What is wrong, in file order; at most [`CheckReport::MAX_PROBLEMS`] are kept.
     pub problems: Vec<Problem>,
+    /// How many further problems were found and not kept.
+    pub further_problems: u64,
     /// The file written by `recover`, `None` from `survey`.
     pub written: Option<Summary>,
 }
@@ -104,6 +114,42 @@ impl RecoverReport {
     /// Whether nothing is lost or wrong: every picture and every section is saved.
     pub fn is_lossless(&self) -> bool {
         self.lost.is_empty() && self.sections_lost.is_empty()
+    }
+
+    pub(crate) fn new(source: RecoverSource, pictures: u64) -> Self {
+        Self {
+            source,
+            pictures,
+            pictures_saved: 0,
+            records_saved: 0,
+            lost: Vec::new(),
+            sections_lost: Vec::new(),
+            problems: Vec::new(),
+            further_problems: 0,
+            written: None,
+        }
+    }
+
+    pub(crate) fn add(&mut self, what: Place, offset: u64, len: u64, error: Error) {
+        if self.problems.len() < CheckReport::MAX_PROBLEMS {
+            self.problems.push(Problem {
+                what,
+                offset,
+                len,
+                error,
+            });
+        } else {
+            self.further_problems += 1;
+        }
+    }
+
+    /// Notes pictures that are not there; ranges come in order.
+    pub(crate) fn lose(&mut self, pictures: Range<u64>) {
+        match self.lost.last_mut() {
+            _ if pictures.is_empty() => {}
+            Some(last) if last.end == pictures.start => last.end = pictures.end,
+            _ => self.lost.push(pictures),
+        }
     }
 
     /// Content digest of the file written, if one was.

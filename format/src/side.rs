@@ -1,58 +1,40 @@
 //! What stands beside the ids: class names, labels, names, sizes.
 
+use crate::copy::{label, numbers};
 use crate::error::{Error, Place, Result};
 use crate::header::equal;
 use crate::layout::Invalid;
 use crate::limits::{MAX_CLASS_TEXT, MAX_CLASSES};
 use crate::reader::TokenFile;
-use crate::records::{CLASSES, LABELS, NAMES, NO_LABEL, SIZES};
-use crate::text::{Chunk, TextReader};
+use crate::records::{CLASSES, LABELS, NAMES, SIZES, SectionEntry};
+use crate::text::{TextCursor, TextReader};
 
 impl<D: AsRef<[u8]>> TokenFile<D> {
     pub(crate) fn read_classes(&self) -> Result<Option<Vec<Vec<u8>>>> {
         let Some((section, bytes)) = self.section(CLASSES)? else {
             return Ok(None);
         };
-        read_classes(
-            TextReader::new(bytes, Place::Classes, section.offset)?,
-            section.offset,
-        )
-        .map(Some)
+        read_classes(section, bytes).map(Some)
     }
 
     /// The class of a picture, below the number of class names; `None` if it has none or the file has no labels.
     pub fn label(&self, picture: u64) -> Result<Option<u32>> {
-        let Some((offset, [label])) = self.numbers(LABELS, picture)? else {
-            return Ok(None);
-        };
+        self.picture_in_range(picture)?;
         let classes = self.classes().map_or(0, <[_]>::len);
-        match label {
-            NO_LABEL => Ok(None),
-            label if (label as usize) < classes => Ok(Some(label)),
-            label => Err(Invalid::new("label", format!("below {classes}"), label)
-                .damage(Place::Labels, offset)),
+        match self.section(LABELS)? {
+            Some((section, bytes)) => label(section, bytes, picture, classes),
+            None => Ok(None),
         }
     }
 
     /// Original width and height of a picture in pixels, if the file keeps them.
     pub fn size(&self, picture: u64) -> Result<Option<(u32, u32)>> {
-        let numbers = self.numbers(SIZES, picture)?;
-        Ok(numbers.map(|(_, [width, height])| (width, height)))
-    }
-
-    /// The `N` u32 of a picture in a section, and where they start in the file.
-    fn numbers<const N: usize>(&self, kind: u32, picture: u64) -> Result<Option<(u64, [u32; N])>> {
         self.picture_in_range(picture)?;
-        let Some((section, bytes)) = self.section(kind)? else {
-            return Ok(None);
-        };
-        let start = picture as usize * N * 4;
-        let mut numbers = [0; N];
-        let words = bytes.get(start..).unwrap_or(&[]).as_chunks::<4>().0;
-        for (number, word) in numbers.iter_mut().zip(words) {
-            *number = u32::from_le_bytes(*word);
-        }
-        Ok(Some((section.offset + start as u64, numbers)))
+        let section = self.section(SIZES)?;
+        Ok(section.map(|(_, bytes)| {
+            let [width, height] = numbers(bytes, picture);
+            (width, height)
+        }))
     }
 
     fn picture_in_range(&self, picture: u64) -> Result<()> {
@@ -73,8 +55,9 @@ impl<D: AsRef<[u8]>> TokenFile<D> {
         let Some(reader) = self.name_reader()? else {
             return Ok(None);
         };
-        let (chunk, index) = reader.chunk_of(picture)?;
-        Ok(chunk.get(index).map(<[u8]>::to_vec))
+        TextCursor::new(reader)
+            .get(picture)
+            .map(|name| Some(name.to_vec()))
     }
 
     /// The names of all pictures in order; nothing if the file keeps none. Ends after an error.
@@ -83,63 +66,42 @@ impl<D: AsRef<[u8]>> TokenFile<D> {
             Ok(reader) => (reader, None),
             Err(error) => (None, Some(Err(error))),
         };
-        error.into_iter().chain(Names {
-            reader,
-            next_chunk: 0,
-            chunk: None,
-            next: 0,
-        })
+        let texts = reader.as_ref().map_or(0, TextReader::texts);
+        let mut cursor = reader.map(TextCursor::new);
+        let names = (0..texts).map_while(move |index| {
+            let name = cursor.as_mut()?.get(index).map(<[u8]>::to_vec);
+            if name.is_err() {
+                cursor = None;
+            }
+            Some(name)
+        });
+        error.into_iter().chain(names)
     }
 
     pub(crate) fn name_reader(&self) -> Result<Option<TextReader<'_>>> {
-        let Some((section, bytes)) = self.section(NAMES)? else {
-            return Ok(None);
-        };
-        let reader = TextReader::new(bytes, Place::Names, section.offset)?;
-        equal("texts", self.pictures(), reader.texts())
-            .map_err(|e| e.damage(Place::Names, section.offset))?;
-        reader.check_empty()?;
-        Ok(Some(reader))
+        let section = self.section(NAMES)?;
+        section
+            .map(|(section, bytes)| read_names(self.pictures(), section, bytes))
+            .transpose()
     }
 }
 
-/// Goes through names a chunk at a time.
-struct Names<'a> {
-    reader: Option<TextReader<'a>>,
-    next_chunk: u64,
-    chunk: Option<Chunk>,
-    next: usize,
-}
-
-impl Iterator for Names<'_> {
-    type Item = Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(name) = self.chunk.as_ref().and_then(|chunk| chunk.get(self.next)) {
-                self.next += 1;
-                return Some(Ok(name.to_vec()));
-            }
-            let reader = self
-                .reader
-                .filter(|reader| self.next_chunk < reader.chunks())?;
-            match reader.chunk(self.next_chunk) {
-                Ok(chunk) => self.chunk = Some(chunk),
-                Err(error) => {
-                    self.reader = None;
-                    self.chunk = None;
-                    return Some(Err(error));
-                }
-            }
-            self.next_chunk += 1;
-            self.next = 0;
-        }
-    }
+/// Opens the name section of a file of so many pictures.
+pub(crate) fn read_names<'a>(
+    pictures: u64,
+    section: &SectionEntry,
+    bytes: &'a [u8],
+) -> Result<TextReader<'a>> {
+    let reader = TextReader::new(bytes, Place::Names, section.offset)?;
+    equal("texts", pictures, reader.texts()).map_err(|e| e.damage(Place::Names, section.offset))?;
+    reader.check_empty()?;
+    Ok(reader)
 }
 
 /// Reads all class names, which are few.
-pub(crate) fn read_classes(reader: TextReader, offset: u64) -> Result<Vec<Vec<u8>>> {
-    let damage = |invalid: Invalid| invalid.damage(Place::Classes, offset);
+pub(crate) fn read_classes(section: &SectionEntry, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let damage = |invalid: Invalid| invalid.damage(Place::Classes, section.offset);
+    let reader = TextReader::new(bytes, Place::Classes, section.offset)?;
     if reader.texts() > MAX_CLASSES as u64 {
         let expected = format!("at most {MAX_CLASSES}");
         return Err(damage(Invalid::new("texts", expected, reader.texts())));
@@ -147,12 +109,11 @@ pub(crate) fn read_classes(reader: TextReader, offset: u64) -> Result<Vec<Vec<u8
     reader.check_empty()?;
     let mut classes = Vec::new();
     let mut bytes = 0;
-    for number in 0..reader.chunks() {
-        let chunk = reader.chunk(number)?;
-        for class in (0..chunk.len()).filter_map(|index| chunk.get(index)) {
-            bytes += class.len();
-            classes.push(class.to_vec());
-        }
+    let mut cursor = TextCursor::new(reader);
+    for number in 0..reader.texts() {
+        let class = cursor.get(number)?;
+        bytes += class.len();
+        classes.push(class.to_vec());
         if bytes > MAX_CLASS_TEXT {
             let expected = format!("at most {MAX_CLASS_TEXT} bytes");
             return Err(damage(Invalid::new("class names", expected, bytes)));

@@ -147,16 +147,6 @@ impl<'a> TextReader<'a> {
         self.texts
     }
 
-    pub(crate) fn chunks(&self) -> u64 {
-        self.chunks
-    }
-
-    /// The texts of the chunk that holds text `index`, and which of them it is. `index` is below [`Self::texts`].
-    pub(crate) fn chunk_of(&self, index: u64) -> Result<(Chunk, usize)> {
-        let per_chunk = u64::from(self.per_chunk);
-        Ok((self.chunk(index / per_chunk)?, (index % per_chunk) as usize))
-    }
-
     fn entry(&self, chunk: u64) -> Result<ChunkEntry> {
         let behind = (self.chunks - chunk) as usize * ChunkEntry::LEN;
         let start = self.bytes.len() - behind;
@@ -173,8 +163,8 @@ impl<'a> TextReader<'a> {
         }
     }
 
-    /// Decodes chunk `chunk` (below [`Self::chunks`]) and checks that it lies where it must and holds the texts it must.
-    pub(crate) fn chunk(&self, chunk: u64) -> Result<Chunk> {
+    /// Decodes chunk `chunk` (below their number) and checks that it lies where it must and holds the texts it must.
+    fn chunk(&self, chunk: u64) -> Result<Chunk> {
         let entry = self.entry(chunk)?;
         let end = entry.offset.saturating_add(entry.length.into());
         let next = match chunk + 1 {
@@ -224,8 +214,43 @@ impl<'a> TextReader<'a> {
     }
 }
 
+/// Reads texts one after the other, or with jumps, and decodes each chunk on the way once.
+pub(crate) struct TextCursor<'a> {
+    reader: TextReader<'a>,
+    chunk: Option<(u64, Chunk)>,
+}
+
+impl<'a> TextCursor<'a> {
+    pub(crate) fn new(reader: TextReader<'a>) -> Self {
+        Self {
+            reader,
+            chunk: None,
+        }
+    }
+
+    /// Text `index`.
+    pub(crate) fn get(&mut self, index: u64) -> Result<&[u8]> {
+        if index >= self.reader.texts {
+            return Err(Error::OutOfRange {
+                what: "text",
+                len: self.reader.texts,
+                index,
+            });
+        }
+        let per_chunk = u64::from(self.reader.per_chunk);
+        let (number, within) = (index / per_chunk, (index % per_chunk) as usize);
+        let chunk = match self.chunk.take() {
+            Some((decoded, chunk)) if decoded == number => chunk,
+            _ => self.reader.chunk(number)?,
+        };
+        let (_, chunk) = self.chunk.insert((number, chunk));
+        // A chunk was decoded only if it holds all its texts.
+        Ok(chunk.get(within).unwrap_or_default())
+    }
+}
+
 /// A decoded chunk.
-pub(crate) struct Chunk {
+struct Chunk {
     bytes: Vec<u8>,
     /// Where each text starts and ends.
     ranges: Vec<(u32, u32)>,
@@ -247,12 +272,8 @@ impl Chunk {
         (at == bytes.len()).then_some(Self { bytes, ranges })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
     /// Text `index` of the chunk, if there is one.
-    pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {
+    fn get(&self, index: usize) -> Option<&[u8]> {
         let &(start, end) = self.ranges.get(index)?;
         self.bytes.get(start as usize..end as usize)
     }
