@@ -90,7 +90,10 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
                 });
             }
             drop(receiver);
-            self.decode_all(&sender, &done, &failure)
+            let decoded = self.decode_all(&sender, &done, &failure);
+            // The writers end when nothing more can come.
+            drop(sender);
+            decoded
         });
         if let Some(err) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(err);
