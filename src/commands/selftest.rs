@@ -96,7 +96,8 @@ impl Report {
         let start = Instant::now();
         let Outcome { ok, detail } = run();
         let seconds = start.elapsed().as_secs_f64();
-        if !out.json && !(out.quiet && ok) {
+        let silent = out.json || (out.quiet && ok);
+        if !silent {
             let word = if ok { "ok    " } else { "FAILED" };
             writeln!(
                 std::io::stdout(),
