@@ -248,7 +248,7 @@ fn check_records(
                 (entry.rows, entry.cols, length)
             }
         };
-        if record % layout.views != 0 && shape != (rows, cols) {
+        if !record.is_multiple_of(layout.views) && shape != (rows, cols) {
             let expected = format!("{} x {}, as the view before it", shape.0, shape.1);
             return Err(damage(Invalid::new(
                 "grid",

@@ -42,6 +42,11 @@ impl SectionEntry {
 }
 
 impl Header {
+    /// Whether a newer minor version wrote the file, which may use what is spare in this one.
+    fn is_newer(&self) -> bool {
+        self.version_minor > VERSION_MINOR
+    }
+
     /// The grid of the records.
     pub fn grid(&self) -> Grid {
         match (self.grid_rows, self.grid_cols) {
@@ -82,8 +87,8 @@ impl Header {
     }
 
     /// The bytes, with the CRC computed.
-    pub(crate) fn to_bytes(&mut self) -> Result<Vec<u8>> {
-        seal(self, Place::Header, |header, crc| header.crc32 = crc, 0)
+    pub(crate) fn seal(&mut self) -> Result<Vec<u8>> {
+        with_crc(self, Place::Header, |header, crc| header.crc32 = crc, 0)
     }
 
     /// Reads the header at the start of `start` and checks all that can be checked without reading on: magic, CRC,
@@ -150,7 +155,7 @@ impl Header {
         let layout = self.layout()?;
         equal("header_length", Self::LEN as u64, self.header_length.into())?;
         equal("bits_per_id", layout.bits.into(), self.bits_per_id.into())?;
-        if self.version_minor <= VERSION_MINOR {
+        if !self.is_newer() {
             equal("reserved", 0, self.reserved.into())?;
             equal(
                 "spare",
@@ -208,8 +213,7 @@ impl Header {
         let mut end = Self::LEN as u64;
         let mut kind = 0;
         for section in used {
-            if section.kind <= kind || (section.kind > SIZES && self.version_minor <= VERSION_MINOR)
-            {
+            if section.kind <= kind || (section.kind > SIZES && !self.is_newer()) {
                 let expected = format!("a known kind above {kind}");
                 return Err(Invalid::new("section kind", expected, section.kind));
             }
@@ -275,8 +279,8 @@ impl Header {
 
 impl Footer {
     /// The bytes, with the CRC computed.
-    pub(crate) fn to_bytes(&mut self) -> Result<Vec<u8>> {
-        seal(
+    pub(crate) fn seal(&mut self) -> Result<Vec<u8>> {
+        with_crc(
             self,
             Place::Footer,
             |footer, crc| footer.crc32 = crc,
@@ -308,7 +312,7 @@ impl Footer {
             place,
             offset,
         )?;
-        if footer.header.version_minor <= VERSION_MINOR {
+        if !footer.header.is_newer() {
             equal("reserved", 0, footer.reserved.into()).map_err(|e| e.damage(place, offset))?;
         }
         Ok(footer)
@@ -316,7 +320,7 @@ impl Footer {
 }
 
 /// Encodes a record that holds the CRC of all its bytes before the CRC; `behind` bytes follow the CRC.
-fn seal<T: bincode::Encode>(
+fn with_crc<T: bincode::Encode>(
     record: &mut T,
     place: Place,
     set_crc: impl Fn(&mut T, u32),

@@ -74,7 +74,7 @@ fn check_entry(
     equal("first_record", first_record, entry.first_record)?;
     equal("reserved", 0, entry.reserved.into())?;
     let full = header.records_per_block;
-    if entry.records == 0 || entry.records > full || entry.records % layout.views != 0 {
+    if entry.records == 0 || entry.records > full || !entry.records.is_multiple_of(layout.views) {
         let expected = format!(
             "whole pictures of {} views, at most {full} records",
             layout.views

@@ -95,7 +95,7 @@ impl Layout {
             (None, None) => whole_pictures(u64::from(VARYING_RECORDS)),
         };
         let records = layout.records_per_block;
-        if records == 0 || records % views != 0 {
+        if records == 0 || !records.is_multiple_of(views) {
             let expected = format!("a positive multiple of the {views} views");
             return Err(Invalid::new("records_per_block", expected, records));
         }

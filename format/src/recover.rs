@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::block::table_entry;
 use crate::copy::Sides;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::header::MIN_FILE;
 use crate::layout::{Invalid, Layout};
 use crate::mapped::Mapped;
@@ -62,7 +62,7 @@ pub fn recover(input: &Path, output: &Path, overwrite: bool) -> Result<RecoverRe
 
 enum Input {
     Damaged(Mapped, Box<Header>, RecoverReport),
-    Unfinished(Unfinished),
+    Unfinished(Box<Unfinished>),
 }
 
 fn open(input: &Path) -> Result<Input> {
@@ -84,7 +84,7 @@ fn open(input: &Path) -> Result<Input> {
         }
     };
     match Unfinished::open(input)? {
-        Some(unfinished) => Ok(Input::Unfinished(unfinished)),
+        Some(unfinished) => Ok(Input::Unfinished(Box::new(unfinished))),
         None => Err(unreadable),
     }
 }
@@ -109,7 +109,7 @@ fn copy_block(
     writer: &mut Writer,
 ) -> Result<()> {
     let views = layout.views;
-    let place = crate::error::Place::Block(header.number);
+    let place = Place::Block(header.number);
     let damage = |e: Invalid| e.damage(place, 0);
     let mut at = BlockHeader::LEN;
     let mut ids = Vec::new();

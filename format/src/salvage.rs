@@ -223,8 +223,8 @@ impl<'a> Salvage<'a> {
             && header.first_record == first_expected
             && behind <= self.header.records
             && (1..=self.layout.records_per_block).contains(&header.records)
-            && header.first_record % u64::from(self.layout.views) == 0
-            && header.records % self.layout.views == 0
+            && header.first_record.is_multiple_of(self.layout.views.into())
+            && header.records.is_multiple_of(self.layout.views)
             && length <= MAX_BLOCK;
         if !is_sane {
             return Err(Error::Field {

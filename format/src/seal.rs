@@ -25,7 +25,7 @@ pub(crate) fn seal(writer: Writer) -> Result<Summary> {
         .file
         .sync_data()
         .map_err(io("sync", &writer.partial))?;
-    write_at(&writer.file, &writer.partial, 0, &header.to_bytes()?)?;
+    write_at(&writer.file, &writer.partial, 0, &header.seal()?)?;
     writer
         .file
         .sync_all()
@@ -95,7 +95,7 @@ fn write_tail(writer: &Writer) -> Result<(Header, Digest)> {
     sections.extend(behind.iter().map(|(entry, _)| entry));
     let content = content.finish();
     let mut header = header(writer, &sections, tail.offset + Footer::LEN as u64);
-    header.to_bytes()?;
+    header.seal()?;
     let mut footer = Footer {
         header,
         content,
@@ -103,7 +103,7 @@ fn write_tail(writer: &Writer) -> Result<(Header, Digest)> {
         crc32: 0,
         magic: END_MAGIC,
     };
-    tail.write(&footer.to_bytes()?)?;
+    tail.write(&footer.seal()?)?;
     tail.flush()?;
     Ok((header, content))
 }
