@@ -5,7 +5,7 @@
 #     eval "$(tools/cuda-toolchain.sh ~/.cache/vqlc-ci/cuda)"
 #     cargo build --release --features cuda
 #
-# Needs g++, python3 with venv, and about 5 GB of disk. A second call with the same folder does nothing but print.
+# Needs g++, python3 with venv, and about 2 GB of disk. A second call with the same folder does nothing but print.
 # CUDA_COMPUTE_CAP chooses the GPU generation (default 90: H100, H200). The binary is linked against the CUDA libraries by
 # name: where it runs, the driver has libcuda.so.1 and LD_LIBRARY_PATH must lead to the others (see README.md, "GPU").
 set -euo pipefail
