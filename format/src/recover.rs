@@ -25,7 +25,8 @@ use crate::writer::Writer;
 pub fn survey(input: &Path) -> Result<RecoverReport> {
     match open(input)? {
         Input::Unfinished(unfinished) => Ok(unfinished.report),
-        Input::Damaged(data, header, mut report) => {
+        Input::Damaged(data, found) => {
+            let (header, mut report) = *found;
             let salvage = Salvage::new(data.as_ref(), &header)?;
             salvage.sections(&mut report);
             count_blocks(&salvage, &mut report)?;
@@ -43,10 +44,11 @@ pub fn recover(input: &Path, output: &Path, overwrite: bool) -> Result<RecoverRe
             output.display(),
         ));
     }
-    let (data, header, mut report) = match open(input)? {
+    let (data, found) = match open(input)? {
         Input::Unfinished(unfinished) => return unfinished.recover(input, output, overwrite),
-        Input::Damaged(data, header, report) => (data, header, report),
+        Input::Damaged(data, found) => (data, found),
     };
+    let (header, mut report) = *found;
     let salvage = Salvage::new(data.as_ref(), &header)?;
     let (spec, mut sides) = salvage.sections(&mut report);
     let written = write_whole(output, &spec, overwrite, |writer| {
@@ -61,7 +63,7 @@ pub fn recover(input: &Path, output: &Path, overwrite: bool) -> Result<RecoverRe
 }
 
 enum Input {
-    Damaged(Mapped, Box<Header>, RecoverReport),
+    Damaged(Mapped, Box<(Header, RecoverReport)>),
     Unfinished(Box<Unfinished>),
 }
 
@@ -79,7 +81,7 @@ fn open(input: &Path) -> Result<Input> {
     } else {
         let data = Mapped::new(&File::open(input).map_err(io)?).map_err(Error::io("map", input))?;
         match find_header(data.as_ref()) {
-            Ok((header, report)) => return Ok(Input::Damaged(data, Box::new(header), report)),
+            Ok(found) => return Ok(Input::Damaged(data, Box::new(found))),
             Err(error) => error,
         }
     };
