@@ -112,10 +112,10 @@ impl Tokenizer {
 
     /// Bytes that encoding or decoding one picture of `height` x `width` pixels takes at its peak on the CPU, roughly.
     ///
-    /// Counted from the widest level: its input, the copy the convolution makes, its output, the normalised map and the
-    /// residual are alive together.
+    /// Counted in maps of the widest level: input, the copy the convolution makes, output, normalised map and residual are
+    /// alive together. Measured on the embedded model at 1600 x 1200: 1.56 GB to encode, 1.75 GB to decode; this says 1.72.
     pub fn memory_estimate(&self, height: usize, width: usize) -> u64 {
-        const MAPS_ALIVE: u64 = 6;
+        const MAPS_ALIVE: u64 = 7;
         let widest = (self.config.ch_mult.iter().enumerate())
             .map(|(level, mult)| ((self.config.ch * mult) as u64) >> (2 * level))
             .chain([
