@@ -82,7 +82,7 @@ fn cuts(count: usize, places: &[prop::sample::Index]) -> Vec<usize> {
 /// The same cases in every run.
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: 128,
+        cases: 64,
         rng_seed: RngSeed::Fixed(1),
         failure_persistence: None,
         ..ProptestConfig::default()

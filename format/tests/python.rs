@@ -68,3 +68,18 @@ fn python_refuses_the_bad_files() {
         );
     }
 }
+
+#[test]
+fn python_reads_the_example_of_the_specification() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/vqt/spec-example.vqt");
+    let (found, status, errors) = run(&[file]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    // The numbers that the text above the hexdump names.
+    for line in [
+        "\"ids\": [[0, 1, 2], [3, 4, 0]]",
+        "\"labels\": [0, null]",
+        "\"sizes\": [[640, 480], [1, 2]]",
+    ] {
+        assert!(found.contains(line), "{line} is not in {found}");
+    }
+}

@@ -80,6 +80,7 @@ class Reader:
         must(self.bits == max(1, (self.codebook_size - 1).bit_length()), "bits per id")
         must((self.rows == 0) == (self.cols == 0), "grid")
         must(1 <= self.views <= 256, "views")
+        must(self.blocks <= 1 << 27, "number of blocks")
         must(self.records == self.pictures * self.views, "records are not pictures times views")
         must(self.per_block > 0 and self.per_block % self.views == 0, "records per block")
 
@@ -127,6 +128,7 @@ class Reader:
         must(views == self.views, "number of view names")
         self.view_names = [take(count()).decode("utf-8") for _ in range(views)]
         self.preprocessing = take(count())
+        must(len(self.preprocessing) <= 1 << 20, "length of the preprocessing record")
         must(at == len(data), "metadata has trailing bytes")
 
     def read_blocks(self):
@@ -139,7 +141,9 @@ class Reader:
             must(offset == self.blocks_start + at, "block offset")
             must(first_record == first and codec == 0 and reserved == 0, "index entry")
             must(0 < records <= self.per_block and records % self.views == 0, "records of a block")
-            must(BLOCK.size <= length <= len(data) - at, "block length")
+            if self.rows:
+                must(records == min(self.per_block, self.records - first), "records of a block of a fixed grid")
+            must(BLOCK.size <= length <= min(1 << 26, len(data) - at), "block length")
             block = data[at:at + length]
             self.read_block(block, number, first, records, crc)
             must(hashlib.sha256(block).digest() == digest, "SHA-256 of a block")
@@ -166,6 +170,7 @@ class Reader:
         at = BLOCK.size
         for offset, rows, cols in shapes:
             must(rows > 0 and cols > 0, "empty grid")
+            must(rows * cols * self.views <= 1 << 22, "ids of a picture")
             must(offset in (None, at), "record offset")
             length = (rows * cols * self.bits + 7) // 8
             must(at + length <= end, "records pass the payload")
@@ -243,6 +248,8 @@ class Reader:
 
     def everything(self):
         classes = self.texts(CLASSES_KIND, None)
+        if zstd and classes is not None:
+            must(len(classes) <= 1 << 16 and sum(map(len, classes)) // 2 <= 4 << 20, "class names")
         return {
             "version": f"{self.major}.{self.minor}",
             "codebook_size": self.codebook_size,
