@@ -101,11 +101,10 @@ pub(super) fn print(
             let shown = if out.verbose { problems.len() } else { 5 };
             for problem in problems.iter().take(shown) {
                 say(&format!(
-                    "{name}: damaged: {}, bytes {} to {}: {}",
-                    problem.what,
+                    "{name}: damaged: {} (bytes {} to {})",
+                    problem.error,
                     problem.offset,
-                    problem.offset.saturating_add(problem.len),
-                    problem.error
+                    problem.offset.saturating_add(problem.len)
                 ));
             }
             let more = problems.len().saturating_sub(shown) as u64 + further;
