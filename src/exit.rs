@@ -42,7 +42,10 @@ impl std::error::Error for WithExit {}
 
 /// An error that ends the process with `exit`.
 pub(crate) fn fail(exit: Exit, message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(WithExit { exit, message: message.into() })
+    anyhow::Error::new(WithExit {
+        exit,
+        message: message.into(),
+    })
 }
 
 /// The exit code an error stands for: an explicit one, else damage reported by the format crate, else 1.
@@ -79,5 +82,9 @@ pub(crate) fn report(err: &anyhow::Error) -> Exit {
 pub(crate) fn from_clap(err: &clap::Error) -> std::process::ExitCode {
     // A closed stdout is not worth a second error.
     let _ = err.print();
-    if err.use_stderr() { Exit::Error.into() } else { Exit::Ok.into() }
+    if err.use_stderr() {
+        Exit::Error.into()
+    } else {
+        Exit::Ok.into()
+    }
 }
