@@ -128,6 +128,16 @@ fn bad_files() -> BTreeMap<&'static str, Vec<u8>> {
         change(&mut bytes);
         bytes
     };
+    // A byte of the footer changed, with a right checksum.
+    let in_footer = |at: usize| {
+        let mut bytes = fixed.clone();
+        let footer = anatomy.footer;
+        bytes[footer + at] ^= 1;
+        let crc = field(Footer::FIELDS, "crc32").offset;
+        let sum = crc32fast::hash(&bytes[footer..footer + crc]);
+        set(&mut bytes, footer + crc, 4, sum.into());
+        bytes
+    };
     let section_table = field(Header::FIELDS, "sections").offset;
     let (block, index) = (anatomy.blocks[1].0, anatomy.section(INDEX).unwrap().0);
     let second_entry = index + IndexEntry::LEN;
@@ -251,15 +261,15 @@ fn bad_files() -> BTreeMap<&'static str, Vec<u8>> {
             anatomy.reseal_sections(&mut bytes);
             bytes
         }),
-        ("digest-of-content", {
-            let mut bytes = fixed.clone();
-            let footer = anatomy.footer;
-            bytes[footer + field(Footer::FIELDS, "content").offset] ^= 1;
-            let crc = field(Footer::FIELDS, "crc32").offset;
-            let sum = crc32fast::hash(&bytes[footer..footer + crc]);
-            set(&mut bytes, footer + crc, 4, sum.into());
-            bytes
-        }),
+        (
+            "digest-of-content",
+            in_footer(field(Footer::FIELDS, "content").offset),
+        ),
+        // The footer's copy of the header is a header of another file.
+        (
+            "footer-of-another-header",
+            in_footer(field(Header::FIELDS, "codebook_digest").offset),
+        ),
         (
             "record-of-no-rows",
             sealed_varying(&|b, table| put(b, table, RecordEntry::FIELDS, "rows", 0)),
