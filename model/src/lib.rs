@@ -1,7 +1,7 @@
 //! The VQGAN-LC tokenizer (arXiv 2406.11837): pixels to token ids and back.
 //!
 //! What is here: the network as data ([`VqganConfig`]) and as layers ([`network`]), the quantizer's projected codebook,
-//! model files with their digests ([`file`]), their import from other forms ([`convert`]), the [`Tokenizer`] that ties
+//! model files with their digests ([`mod@file`]), their import from other forms ([`convert`]), the [`Tokenizer`] that ties
 //! them together, and pictures in and out ([`image`]).
 //!
 //! What this crate has no notion of: token files, training, command lines.
