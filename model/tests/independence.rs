@@ -8,7 +8,11 @@ use vqlc_model::{
 };
 
 /// Below fixtures/pictures.
-const PICTURES: [&str; 3] = ["fruit/orange.jpg", "birds/rooster.jpg", "flowers/pigface.jpg"];
+const PICTURES: [&str; 3] = [
+    "fruit/orange.jpg",
+    "birds/rooster.jpg",
+    "flowers/pigface.jpg",
+];
 
 #[test]
 fn ids_do_not_depend_on_batch_or_threads() {
