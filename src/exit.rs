@@ -9,7 +9,7 @@ pub(crate) enum Exit {
     Ok = 0,
     /// Wrong usage, or an error that stopped the work.
     Error = 1,
-    /// The work was done but some pictures could not be read; they were listed.
+    /// The work was done but some pictures could not be read, saved or written; they were listed.
     Skipped = 3,
     /// A token file is damaged.
     Damaged = 4,

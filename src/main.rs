@@ -10,6 +10,7 @@ mod globs;
 mod interrupt;
 mod memory;
 mod names;
+mod outputs;
 mod pipeline;
 mod report;
 mod safe_path;

@@ -31,6 +31,20 @@ pub(crate) enum WriteError {
     Io(PathBuf, #[source] io::Error),
 }
 
+impl WriteError {
+    /// Whether the reason lies in this picture's name, so that others may still be written.
+    pub(crate) fn is_of_one_name(&self) -> bool {
+        match self {
+            Self::Link(_) | Self::NotAFolder(_) => true,
+            Self::Exists(_) => false,
+            Self::Io(_, err) => matches!(
+                err.kind(),
+                io::ErrorKind::InvalidFilename | io::ErrorKind::IsADirectory
+            ),
+        }
+    }
+}
+
 impl OutputFolder {
     /// `root` itself may be a link: the user named it. It is made when the first picture comes.
     pub(crate) fn new(root: &Path) -> Self {

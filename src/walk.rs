@@ -271,6 +271,10 @@ pub(crate) fn find_listed(
         }
         if line.last() == Some(if nul { &0 } else { &b'\n' }) {
             line.pop();
+            // Lists made on Windows end their lines in two characters.
+            if !nul && line.last() == Some(&b'\r') {
+                line.pop();
+            }
         }
         if line.is_empty() {
             continue;
@@ -326,6 +330,16 @@ impl Search<'_> {
         while let Some(entry) = walk.next() {
             let entry = match entry {
                 Ok(entry) => entry,
+                Err(err) if err.depth() == 0 => {
+                    // The folder that the user named: nothing of it can be had.
+                    return Err(err.into_io_error().map_or_else(
+                        || anyhow::anyhow!("cannot read {}", folder.display()),
+                        |err| {
+                            anyhow::Error::new(err)
+                                .context(format!("cannot read {}", folder.display()))
+                        },
+                    ));
+                }
                 Err(err) => {
                     let path = err.path().unwrap_or(&folder);
                     let name = names::from_path(path.strip_prefix(&folder).unwrap_or(path))

@@ -14,7 +14,9 @@ fn folders_become_labels() {
     let folder = Folder::new();
     let (root, out) = (classes(&folder, "in", 7), folder.path("t.vqt"));
     put(&root.join("top.png"), 9);
-    let json = compress(args!["--json", root, out]).code(0).json();
+    let run = compress(args!["--json", root, out]).code(0);
+    assert!(run.err.contains("1 file passed over"), "{run:?}");
+    let json = run.json();
     for (key, value) in [
         ("pictures", serde_json::json!(8)),
         ("records", 8.into()),
@@ -246,6 +248,19 @@ fn lists_choose() {
     assert_eq!(text_names(&out), ["fish/004.png", "trees/005.png"]);
     assert_eq!(TokenFile::read(&out).unwrap().classes(), None);
 
+    // A list from Windows; and one of nothing that is there.
+    std::fs::write(&list, "fish/001.png\r\nfish/004.png\r\n").unwrap();
+    compress(args!["--force", "--files-from", list, root, out]).code(0);
+    assert_eq!(text_names(&out), ["fish/001.png", "fish/004.png"]);
+    std::fs::write(&list, "gone.png\n").unwrap();
+    let none = folder.path("none.vqt");
+    let run = compress(args!["--files-from", list, root, none]).code(1);
+    assert!(
+        run.err.contains("gone.png: ") && run.err.contains("no pictures found"),
+        "{run:?}"
+    );
+    assert!(!none.exists());
+
     std::fs::write(&list, "../in/fish/001.png").unwrap();
     let run = compress(args!["--force", "--files-from", list, root, out]).code(1);
     assert!(run.err.contains("without '..'"), "{run:?}");
@@ -453,6 +468,24 @@ fn a_dry_run_lists_and_writes_nothing() {
         (&json["pictures"], &json["passed_over"]),
         (&4.into(), &1.into())
     );
+}
+
+#[test]
+fn a_dry_run_says_what_would_stop_the_real_one() {
+    let folder = Folder::new();
+    let (root, out) = (classes(&folder, "in", 3), folder.path("t.vqt"));
+    for (wrong, why) in [
+        (args!["--max-side", "9"], "--fit whole"),
+        (args!["--size", "0"], "crop size"),
+    ] {
+        let mut all = args!["compress", "--dry-run", root, out].to_vec();
+        all.extend(wrong);
+        let run = vqlc(all).code(1);
+        assert!(run.err.contains(why), "{run:?}");
+    }
+    std::fs::write(&out, "here").unwrap();
+    let run = vqlc(args!["compress", "--dry-run", root, out]).code(0);
+    assert!(run.err.contains("exists already"), "{run:?}");
 }
 
 /// The one line that an impossible job ends with.

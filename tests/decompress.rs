@@ -5,9 +5,10 @@ mod jobs;
 
 use std::path::Path;
 
-use common::{Folder, digests, flip, spec, tiny_model, vqlc};
+use common::{Folder, digests, flip, spec, tiny_model, token_file, vqlc};
 use jobs::{classes, compress, decompress, model_file, put, tree};
 use vqlc_format::{Digest, Digests, Picture, Spec, Writer};
+use vqlc_model::image::{Fit, Preprocessing, Views};
 
 /// A token file of the tiny model with these names and one made-up picture each.
 fn named(path: &Path, names: &[&[u8]], digests: Digests) {
@@ -294,9 +295,9 @@ fn nothing_is_written_through_a_link() {
     std::fs::create_dir(&back).unwrap();
     std::fs::create_dir(&outside).unwrap();
     symlink(&outside, back.join("a")).unwrap();
-    let run = decompress(args!["--select", "a/b.png", file, back]).code(1);
+    let run = decompress(args!["--select", "a/b.png", file, back]).code(3);
     assert!(run.err.contains("is a symbolic link"), "{run:?}");
-    let run = decompress(args!["--force", "--select", "a/b.png", file, back]).code(1);
+    let run = decompress(args!["--force", "--select", "a/b.png", file, back]).code(3);
     assert!(run.err.contains("is a symbolic link"), "{run:?}");
     std::fs::write(outside.join("kept"), "kept").unwrap();
     symlink(outside.join("kept"), back.join("c.png")).unwrap();
@@ -311,6 +312,39 @@ fn nothing_is_written_through_a_link() {
 }
 
 #[test]
+fn one_name_that_cannot_be_written_does_not_stop_the_others() {
+    let folder = Folder::new();
+    let (file, back) = (folder.path("t.vqt"), folder.path("back"));
+    let long = format!("{}.png", "n".repeat(300));
+    named(
+        &file,
+        &[b"a.jpg", b"a.png/b.png", b"blocked/c.png", long.as_bytes()],
+        tiny(),
+    );
+    std::fs::create_dir(&back).unwrap();
+    std::fs::write(back.join("blocked"), "a file").unwrap();
+    let run = decompress(args!["--json", file, back]).code(3);
+    assert_eq!(run.json()["skipped"].as_array().unwrap().len(), 2);
+    assert_eq!(tree(&back), ["a.jpg.png", "a.png/b.png", "blocked"]);
+}
+
+#[test]
+fn a_crop_that_does_not_go_with_the_grid_is_damage() {
+    let folder = Folder::new();
+    let file = folder.path("t.vqt");
+    let spec = Spec {
+        digests: tiny(),
+        preprocessing: Preprocessing::new(Fit::Crop { size: 80 }, Views::Center, 16, [255; 3])
+            .unwrap()
+            .to_bytes(),
+        ..spec()
+    };
+    token_file(&file, &spec, 2);
+    let run = decompress(args![file, folder.path("back")]).code(4);
+    assert!(run.err.contains("grid of 4 x 4"), "{run:?}");
+}
+
+#[test]
 fn what_is_there_stays_there() {
     let folder = Folder::new();
     let (file, back) = (folder.path("t.vqt"), folder.path("back"));
@@ -320,6 +354,15 @@ fn what_is_there_stays_there() {
     let run = decompress(args![file, back]).code(1);
     assert!(run.err.contains("b.png exists already"), "{run:?}");
     assert_eq!(tree(&back), ["b.png"]);
+    // The wrong model is said first.
+    vqlc(args![
+        "decompress",
+        "--model",
+        model_file("wrong", 2),
+        file,
+        back
+    ])
+    .code(5);
     let json = decompress(args!["--json", "--skip-existing", file, back])
         .code(0)
         .json();

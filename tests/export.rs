@@ -182,6 +182,26 @@ fn existing_files_stay_unless_forced() {
     vqlc(args!["export", "--force", path, out, "--labels", labels]).code(0);
     assert_eq!(read_npy_file(&out).1, ids);
     assert_eq!(read_npy_file(&labels).0, [9]);
+    // Not onto the input, the other output or what is no file, even when forced.
+    let before = std::fs::read(&path).unwrap();
+    let roundabout = folder.path("./t.vqt");
+    for wrong in [
+        args!["export", "--force", path, roundabout].to_vec(),
+        args!["export", "--force", path, out, "--labels", roundabout].to_vec(),
+        args![
+            "export",
+            "--force",
+            path,
+            out,
+            "--labels",
+            folder.path("./ids.npy")
+        ]
+        .to_vec(),
+        args!["export", "--force", path, "/dev/null"].to_vec(),
+    ] {
+        vqlc(&wrong).code(1);
+    }
+    assert!(std::fs::read(&path).unwrap() == before);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -5,6 +5,7 @@ mod common;
 mod jobs;
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -89,17 +90,20 @@ fn killed_five_times_and_resumed() {
     let root = many(&folder, 400);
     let (whole, out) = (folder.path("whole.vqt"), folder.path("t.vqt"));
     compress(args!["-q", root, whole]).code(0);
+    let mut killed = 0;
     for round in 0..5_u64 {
         let mut child = start(args!["--resume", root, out]);
         begun(&mut child, &out);
-        std::thread::sleep(Duration::from_millis(20 + 37 * round));
-        // It may have come to its end before this.
+        // The first has only begun; a later one may have come to its end before the kill.
+        std::thread::sleep(Duration::from_millis(37 * round));
         child.kill().unwrap();
-        child.wait().unwrap();
+        let by_kill = child.wait().unwrap().signal() == Some(9);
+        killed += u32::from(by_kill && partial_path(&out).exists());
         if out.exists() {
             break;
         }
     }
+    assert!(killed > 0, "no kill met a running job");
     if !out.exists() {
         compress(args!["--resume", root, out]).code(0);
     }
@@ -116,7 +120,10 @@ fn strict_stops_and_the_rest_can_be_had() {
         folder.path("clean.vqt"),
     );
     std::fs::write(root.join("fish/000-bad.png"), "bad").unwrap();
-    compress(args!["--strict", root, out]).code(1);
+    let run = compress(args!["--strict", root, out]).code(1);
+    assert!(run.err.contains("--resume without --strict"), "{run:?}");
+    let run = compress(args!["--resume", "--max-memory", "9G", root, out]).code(1);
+    assert!(run.err.contains("cannot resume"), "{run:?}");
     let run = compress(args!["--resume", "--json", root, out]).code(3);
     assert_eq!(run.json()["resumed"], true, "{run:?}");
     assert_eq!(

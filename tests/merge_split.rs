@@ -127,7 +127,12 @@ fn outputs_are_not_overwritten_unless_forced() {
     token_file(&path, &spec(), 10);
     vqlc(args!["split", "-n", "2", path, folder.path("p.vqt")]).code(0);
     let before = folder.listing();
-    vqlc(args!["split", "-n", "2", path, folder.path("p.vqt")]).code(1);
+    let run = vqlc(args!["split", "-n", "2", path, folder.path("p.vqt")]).code(1);
+    assert!(run.err.contains("--force replaces it"), "{run:?}");
+    for unnamed in [folder.path(""), folder.path("none/"), folder.path("..")] {
+        let run = vqlc(args!["split", "-n", "2", path, unnamed]).code(1);
+        assert!(run.err.contains("is a folder"), "{run:?}");
+    }
     vqlc(args!["split", "-f", "-n", "2", path, folder.path("p.vqt")]).code(0);
     let parts = ["p-00000-of-00002.vqt", "p-00001-of-00002.vqt"].map(|name| folder.path(name));
     let run = vqlc(args!["merge", parts[0], parts[1], path]).code(1);

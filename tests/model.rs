@@ -111,6 +111,9 @@ fn published_weights_become_a_model_and_then_a_small_one() {
     );
     assert!(small.metadata().unwrap().len() + 60_000 < model.metadata().unwrap().len());
 
+    let run = vqlc(args!["model", "convert", model, folder.path("again")]).code(1);
+    assert!(run.err.contains("a vqlc model file already"), "{run:?}");
+
     let half = folder.path("half.safetensors");
     let json = vqlc(args!["model", "convert", "--half", "--json", weights, half])
         .code(0)

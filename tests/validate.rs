@@ -196,13 +196,14 @@ fn a_model_is_compared_by_its_digests() {
     ])
     .code(4);
     make(own);
-    vqlc(args![
+    let run = vqlc(args![
         "validate",
         "--model",
         folder.path("no.safetensors"),
         path
     ])
     .code(1);
+    assert!(run.err.contains("no.safetensors"), "{run:?}");
 }
 
 #[test]

@@ -15,9 +15,9 @@ use vqlc_format::Writer;
 pub(crate) use args::CompressArgs;
 use job::Job;
 use outcome::Tally;
-use stages::{Limits, Stages};
+use stages::{Limits, Stages, StrictStop};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, code_of};
 use crate::report::{self, Reporter, shown};
 use crate::walk::Pictures;
 use crate::{default_model, interrupt, text};
@@ -27,13 +27,15 @@ pub(crate) fn run(args: CompressArgs) -> anyhow::Result<Exit> {
     let reporter = Reporter::new(&args.output);
     let threads = args.threads.apply()?;
     let (inputs, output) = args.split_paths()?;
+    args.check()?;
     if !args.dry_run {
         check_output(&args, output)?;
     }
     let pictures = args.find(inputs, output, &reporter)?;
-    if pictures.len() == 0 && pictures.problems.is_empty() {
+    if pictures.len() == 0 {
+        say_problems(&pictures);
         bail!(
-            "no pictures among the inputs: {}{}",
+            "no pictures found: {}{}",
             left_out(&pictures),
             if pictures.links > 0 {
                 " (--follow follows links)"
@@ -43,23 +45,14 @@ pub(crate) fn run(args: CompressArgs) -> anyhow::Result<Exit> {
         );
     }
     if args.dry_run {
-        return dry_run(&args, &pictures, &reporter);
+        return dry_run(&args, &pictures, output, &reporter);
     }
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.device)?;
-    let job = Job::new(&args, &pictures, &tokenizer)?;
+    let job = Job::new(&args, &pictures, &tokenizer, threads)?;
     let mut tally = Tally::new(&pictures);
-    for problem in &pictures.problems {
-        report::say(&format!(
-            "skipped {}: {}",
-            shown(&problem.name),
-            problem.reason
-        ));
-        ensure!(
-            !args.strict,
-            "stopped at the first that cannot be read (--strict)"
-        );
-    }
+    say_problems(&pictures);
+    ensure!(!args.strict || pictures.problems.is_empty(), StrictStop);
     let mut writer = open_writer(&args, output, &job, &reporter)?;
     tally.resume(&writer);
     reporter.detail(&format!(
@@ -103,10 +96,18 @@ pub(crate) fn run(args: CompressArgs) -> anyhow::Result<Exit> {
     })?;
     let result =
         outcome::Report::new(&tally, &pictures, &job, &summary, output, started.elapsed())?;
-    if args.output.json {
-        text::print_json(&result)?;
-    }
+    let printed = if args.output.json {
+        text::print_json(&result)
+    } else {
+        Ok(())
+    };
     result.say(&reporter);
+    // A reader that went away does not change what came of the run.
+    if let Err(err) = printed
+        && code_of(&err) != Exit::Ok
+    {
+        return Err(err);
+    }
     Ok(if result.skipped_count > 0 {
         Exit::Skipped
     } else {
@@ -192,11 +193,24 @@ fn open_writer(
 /// Says that the work so far is not lost, where that is so.
 fn with_hint(err: anyhow::Error, output: &Path) -> anyhow::Error {
     if vqlc_format::partial_path(output).exists() {
-        report::say(
-            "vqlc: what is done is kept; the same command with --resume goes on from there",
-        );
+        report::say(if err.is::<StrictStop>() {
+            "vqlc: what is done is kept; --resume without --strict leaves the picture out and goes on from there"
+        } else {
+            "vqlc: what is done is kept; the same command with --resume goes on from there"
+        });
     }
     err
+}
+
+/// What should have been looked at but could not be.
+fn say_problems(pictures: &Pictures) {
+    for problem in &pictures.problems {
+        report::say(&format!(
+            "skipped {}: {}",
+            shown(&problem.name),
+            problem.reason
+        ));
+    }
 }
 
 fn left_out(pictures: &Pictures) -> String {
@@ -209,16 +223,18 @@ fn left_out(pictures: &Pictures) -> String {
 }
 
 /// Lists on stdout what would be compressed.
-fn dry_run(args: &CompressArgs, pictures: &Pictures, reporter: &Reporter) -> anyhow::Result<Exit> {
+fn dry_run(
+    args: &CompressArgs,
+    pictures: &Pictures,
+    output: &Path,
+    reporter: &Reporter,
+) -> anyhow::Result<Exit> {
+    if let Err(err) = check_output(args, output) {
+        reporter.note(&format!("note: without --dry-run this would stop: {err}"));
+    }
     let range = args.range(pictures.len());
     let count = range.end - range.start;
-    for problem in &pictures.problems {
-        report::say(&format!(
-            "cannot be read: {}: {}",
-            shown(&problem.name),
-            problem.reason
-        ));
-    }
+    say_problems(pictures);
     if args.output.json {
         let classes = if args.no_labels {
             0

@@ -120,14 +120,6 @@ pub(crate) fn run(args: DecompressArgs) -> anyhow::Result<Exit> {
         &args.view,
         format.extension(),
     )?;
-    let existing = existing(&args, &plan, &file)?;
-    if args.folder.exists() {
-        ensure!(
-            args.folder.is_dir(),
-            "{} is not a folder",
-            args.folder.display()
-        );
-    }
 
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.device)?;
@@ -152,6 +144,14 @@ pub(crate) fn run(args: DecompressArgs) -> anyhow::Result<Exit> {
         preprocessing.factor(),
         tokenizer.factor()
     );
+    let existing = existing(&args, &plan, &file)?;
+    if args.folder.exists() {
+        ensure!(
+            args.folder.is_dir(),
+            "{} is not a folder",
+            args.folder.display()
+        );
+    }
 
     let progress = reporter.progress("decompressing", plan.files(), 0);
     let stages = Stages {

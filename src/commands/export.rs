@@ -13,6 +13,7 @@ use vqlc_format::{Grid, TokenFile};
 use crate::{
     cli::{ForceArgs, OutputArgs},
     exit::Exit,
+    outputs::{may_write, same_file},
     text,
 };
 
@@ -86,8 +87,19 @@ pub(crate) fn run(args: ExportArgs) -> anyhow::Result<Exit> {
             "--labels needs a file: stdout is for the ids"
         );
         ensure!(
-            labels != &args.output,
+            to_stdout || !same_file(labels, &args.output),
             "the ids and the labels cannot go into one file"
+        );
+    }
+    for output in args
+        .labels
+        .iter()
+        .chain((!to_stdout).then_some(&args.output))
+    {
+        ensure!(
+            !same_file(output, &args.input),
+            "{} is the input",
+            output.display()
         );
     }
 
@@ -194,11 +206,7 @@ impl Sink {
         if path == Path::new("-") {
             return Ok(Self::Stdout(BufWriter::new(io::stdout())));
         }
-        ensure!(
-            overwrite || path.symlink_metadata().is_err(),
-            "{} exists already (--force replaces it)",
-            path.display()
-        );
+        may_write(path, overwrite)?;
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::{
     cli::{ForceArgs, OutputArgs},
     exit::Exit,
+    outputs::with_force_hint,
     text,
 };
 
@@ -38,6 +39,7 @@ pub(crate) struct MergeArgs {
 
 pub(crate) fn run(args: MergeArgs) -> anyhow::Result<Exit> {
     let summary = vqlc_format::merge(&args.inputs, &args.output, args.force.force)
+        .map_err(with_force_hint)
         .with_context(|| format!("merging into {}", args.output.display()))?;
     if args.out.json {
         text::print_json(&text::Written::new(&args.output, &summary))?;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use vqlc_model::{
@@ -18,6 +18,7 @@ use crate::{
     cli::{ForceArgs, OutputArgs},
     default_model,
     exit::Exit,
+    outputs::may_write,
     report::Reporter,
     same_model, text,
 };
@@ -196,7 +197,7 @@ fn info(args: &ModelInfoArgs) -> anyhow::Result<Exit> {
 }
 
 fn convert(args: &ConvertArgs) -> anyhow::Result<Exit> {
-    refuse_overwrite(&args.output, args.force)?;
+    may_write(&args.output, args.force.force)?;
     let options = ImportOptions {
         config: args
             .preset
@@ -211,8 +212,12 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<Exit> {
             if args.half { ", rounded to f16" } else { "" }
         ),
     };
-    let imported =
-        import(&args.input, &options).with_context(|| args.input.display().to_string())?;
+    let imported = import(&args.input, &options)
+        .map_err(|err| match ModelFile::read(&args.input) {
+            Ok(_) => anyhow!("this is a vqlc model file already"),
+            Err(_) => err.into(),
+        })
+        .with_context(|| args.input.display().to_string())?;
     if !imported.left_out.is_empty() {
         let reporter = Reporter::new(&args.out);
         reporter.note(&format!(
@@ -227,21 +232,12 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<Exit> {
 }
 
 fn fold(args: &FoldArgs) -> anyhow::Result<Exit> {
-    refuse_overwrite(&args.output, args.force)?;
+    may_write(&args.output, args.force.force)?;
     write(
         &default_model::read(Some(&args.input))?.fold(),
         &args.output,
         &args.out,
     )
-}
-
-fn refuse_overwrite(output: &Path, force: ForceArgs) -> anyhow::Result<()> {
-    ensure!(
-        force.force || output.symlink_metadata().is_err(),
-        "{} exists already (--force replaces it)",
-        output.display()
-    );
-    Ok(())
 }
 
 fn write(model: &ModelFile, output: &Path, out: &OutputArgs) -> anyhow::Result<Exit> {

@@ -10,6 +10,7 @@ use vqlc_format::{RecoverReport, RecoverSource};
 use crate::{
     cli::{ForceArgs, OutputArgs},
     exit::Exit,
+    outputs::with_force_hint,
     report::{Reporter, say},
     text,
 };
@@ -118,6 +119,7 @@ pub(crate) fn in_words(report: &RecoverReport) -> String {
 
 pub(crate) fn run(args: RecoverArgs) -> anyhow::Result<Exit> {
     let report = vqlc_format::recover(&args.input, &args.output, args.force.force)
+        .map_err(with_force_hint)
         .with_context(|| format!("recovering {}", args.input.display()))?;
     if args.out.json {
         text::print_json(&Saved::new(&report, Some(&args.output)))?;

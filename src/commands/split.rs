@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Serialize;
 use vqlc_format::TokenFile;
@@ -10,6 +10,7 @@ use vqlc_format::TokenFile;
 use crate::{
     cli::{ForceArgs, OutputArgs},
     exit::Exit,
+    outputs::with_force_hint,
     text,
 };
 
@@ -53,6 +54,18 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(args: SplitArgs) -> anyhow::Result<Exit> {
+    let ends_in_slash = args
+        .output
+        .as_os_str()
+        .as_encoded_bytes()
+        .last()
+        .is_some_and(|&last| std::path::is_separator(last.into()));
+    ensure!(
+        !ends_in_slash && args.output.file_name().is_some() && !args.output.is_dir(),
+        "{} is a folder; give the name that the shards' names are made from, as in {}",
+        args.output.display(),
+        args.output.join("train.vqt").display()
+    );
     let shards = match (args.shards, args.records) {
         (Some(shards), _) => shards,
         (None, Some(records)) => shards_for(&args.input, records)?,
@@ -62,6 +75,7 @@ pub(crate) fn run(args: SplitArgs) -> anyhow::Result<Exit> {
         .map(|index| shard_path(&args.output, index, shards))
         .collect();
     let summaries = vqlc_format::split(&args.input, &outputs, args.force.force)
+        .map_err(with_force_hint)
         .with_context(|| format!("splitting {}", args.input.display()))?;
     if args.out.json {
         let files = outputs
@@ -88,12 +102,12 @@ fn shards_for(input: &Path, records: u64) -> anyhow::Result<u32> {
     let file = TokenFile::open(input).with_context(|| input.display().to_string())?;
     let views = file.views().len() as u64;
     let pictures = records / views;
-    anyhow::ensure!(
+    ensure!(
         pictures > 0,
         "--records {records}: each picture has {views} records and is never cut"
     );
     let shards = file.pictures().div_ceil(pictures).max(1);
-    anyhow::ensure!(
+    ensure!(
         shards <= MAX_SHARDS as u64,
         "--records {records} would make {shards} shards, more than {MAX_SHARDS}"
     );

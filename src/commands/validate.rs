@@ -2,10 +2,7 @@
 
 mod told;
 
-use std::{
-    cell::OnceCell,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -14,7 +11,7 @@ use vqlc_format::{CheckOptions, CheckReport, Digests, RecoverReport, TokenFile};
 use crate::{
     cli::{OutputArgs, ThreadArgs},
     default_model,
-    exit::Exit,
+    exit::{self, Exit},
     report::Reporter,
     same_model::Comparison,
     text,
@@ -134,13 +131,20 @@ pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<Exit> {
         seed: args.seed,
         threads: args.threads.apply()?,
     };
-    let model = Model {
-        path: args.model.clone(),
-        wanted: args.default_model || args.model.is_some(),
-        digests: OnceCell::new(),
-    };
     let reporter = Reporter::new(&args.out);
     let mut worst = Exit::Ok;
+    let model = if args.default_model || args.model.is_some() {
+        match default_model::digests(args.model.as_deref()) {
+            Ok(digests) => Model::Known(digests),
+            Err(err) => {
+                // The files are checked all the same: damage is graver.
+                worst = exit::report(&err);
+                Model::Unreadable
+            }
+        }
+    } else {
+        Model::NotAsked
+    };
     let mut verdicts = Vec::with_capacity(args.files.len());
     for path in &args.files {
         let verdict = judge(path, &options, &model);
@@ -165,26 +169,12 @@ pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<Exit> {
     Ok(worst)
 }
 
-/// The model asked about, loaded when the first undamaged file needs it.
-struct Model {
-    path: Option<PathBuf>,
-    wanted: bool,
-    digests: OnceCell<Digests>,
-}
-
-impl Model {
-    fn digests(&self) -> anyhow::Result<Option<&Digests>> {
-        if !self.wanted {
-            return Ok(None);
-        }
-        if self.digests.get().is_none() {
-            // A cell that is empty can be set.
-            let _ = self
-                .digests
-                .set(default_model::digests(self.path.as_deref())?);
-        }
-        Ok(self.digests.get())
-    }
+/// The model asked about.
+enum Model {
+    NotAsked,
+    Known(Digests),
+    /// Why was said already.
+    Unreadable,
 }
 
 fn judge(path: &Path, options: &CheckOptions, model: &Model) -> Verdict {
@@ -229,14 +219,16 @@ fn judge(path: &Path, options: &CheckOptions, model: &Model) -> Verdict {
         bytes: check.bytes_checked,
         content: file.content().to_string(),
     };
-    match model.digests() {
-        Err(err) => Verdict::Unreadable(err),
-        Ok(None) => Verdict::Ok {
+    match model {
+        Model::Unreadable => Verdict::Unreadable(anyhow::anyhow!(
+            "not compared: the model asked about cannot be read"
+        )),
+        Model::NotAsked => Verdict::Ok {
             facts,
             check,
             other_decoder: false,
         },
-        Ok(Some(model)) => {
+        Model::Known(model) => {
             let comparison = Comparison::of(file.digests(), model);
             if comparison.same_ids() {
                 Verdict::Ok {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use vqlc_model::image::{Fit, Views};
+use vqlc_model::image::{Fit, Preprocessing, Views};
 
 use crate::cli::{DeviceArgs, ForceArgs, ModelFileArgs, OutputArgs, ThreadArgs};
 use crate::globs::Globs;
@@ -103,7 +103,7 @@ pub(crate) struct CompressArgs {
     pub(super) strict: bool,
     /// Pictures the network takes at once [default: two a thread, at least 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
-    pub(super) batch: Option<u16>,
+    batch: Option<u16>,
     #[command(flatten)]
     pub(super) memory: MemoryArgs,
     #[command(flatten)]
@@ -199,6 +199,17 @@ impl CompressArgs {
     /// This run's part of `pictures` pictures.
     pub(super) fn range(&self, pictures: u64) -> Range<u64> {
         self.shard.map_or(0..pictures, |shard| shard.of(pictures))
+    }
+
+    /// Most pictures in the network at once.
+    pub(super) fn batch(&self, threads: usize) -> usize {
+        self.batch.map_or((2 * threads).max(8), usize::from)
+    }
+
+    /// What can be said against the options without a model: with the finest factor, only sizes that are no multiple of the model's pass.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        Preprocessing::new(self.fit()?, self.views, 1, self.background.0)?;
+        Ok(())
     }
 
     pub(super) fn fit(&self) -> anyhow::Result<Fit> {

@@ -28,6 +28,7 @@ impl Job {
         args: &CompressArgs,
         pictures: &Pictures,
         tokenizer: &Tokenizer,
+        threads: usize,
     ) -> anyhow::Result<Self> {
         let factor = u32::try_from(tokenizer.factor())?;
         let preprocessing = Preprocessing::new(args.fit()?, args.views, factor, args.background.0)?;
@@ -50,7 +51,7 @@ impl Job {
             names: true,
             sizes: true,
         };
-        let digest = digest(args, pictures, &spec);
+        let digest = digest(args, pictures, &spec, threads);
         let reading = ReadOptions {
             max_pixels: args.max_pixels,
             background: args.background.0,
@@ -78,7 +79,7 @@ impl Job {
 
 /// Covers all that the file's bytes depend on and the specification does not hold (the writer compares that by itself):
 /// the whole sorted list with sizes and times, the shard, which pictures are refused, the program and the kind of device.
-fn digest(args: &CompressArgs, pictures: &Pictures, spec: &Spec) -> Digest {
+fn digest(args: &CompressArgs, pictures: &Pictures, spec: &Spec, threads: usize) -> Digest {
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -93,10 +94,20 @@ fn digest(args: &CompressArgs, pictures: &Pictures, spec: &Spec) -> Digest {
     );
     field(&args.max_pixels.to_le_bytes());
     field(&[u8::from(spec.classes.is_some())]);
-    field(match args.device.device {
-        DeviceSpec::Cpu => b"cpu",
-        DeviceSpec::Cuda(_) => b"cuda",
-    });
+    field(
+        args.memory
+            .max_memory
+            .map_or(String::new(), |limit| limit.to_string())
+            .as_bytes(),
+    );
+    match args.device.device {
+        DeviceSpec::Cpu => field(b"cpu"),
+        DeviceSpec::Cuda(_) => {
+            field(b"cuda");
+            // Which kernels run depends on it there.
+            field(&(args.batch(threads) as u64).to_le_bytes());
+        }
+    }
     field(&spec.preprocessing);
     for digest in [spec.digests.codebook, spec.digests.encoder] {
         field(&digest.0);

@@ -178,23 +178,22 @@ impl Report {
             self.pictures_per_second,
             self.content
         ));
-        for (count, what) in [
-            (self.passed_over, "file passed over: no picture by name"),
+        for (count, what, rest) in [
+            (self.passed_over, "file", "passed over: no picture by name"),
             (
                 self.links_not_followed,
-                "symbolic link not followed (--follow)",
+                "symbolic link",
+                "not followed (--follow)",
             ),
-            (
-                self.excluded,
-                "file or folder left out by --include and --exclude",
-            ),
+            (self.excluded, "name", "left out by --include and --exclude"),
             (
                 self.notes,
-                "picture with a colour profile that was not applied",
+                "picture",
+                "with a colour profile that was not applied",
             ),
         ] {
             if count > 0 {
-                reporter.note(&format!("  {} {what}", text::count(count)));
+                reporter.note(&format!("  {} {rest}", text::things(count, what)));
             }
         }
         if self.skipped_count > 0 {

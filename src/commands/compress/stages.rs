@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use crossbeam_channel::{Sender, bounded};
 use rayon::prelude::*;
 use vqlc_format::{Picture, Writer};
@@ -29,16 +29,19 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(args: &CompressArgs, threads: usize) -> Self {
-        let cuda = matches!(args.device.device, DeviceSpec::Cuda(_));
-        let batch = args.batch.map_or((2 * threads).max(8), usize::from);
         Self {
             threads,
-            batch,
+            batch: args.batch(threads),
             memory: args.memory.limit(),
-            cuda,
+            cuda: matches!(args.device.device, DeviceSpec::Cuda(_)),
         }
     }
 }
+
+/// A picture cannot be read, and the user wants to stop there.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped at the first picture that cannot be read (--strict)")]
+pub(super) struct StrictStop;
 
 /// A picture read and prepared.
 struct Prepared {
@@ -224,32 +227,39 @@ impl Stages<'_> {
         members: &[usize],
     ) -> anyhow::Result<Vec<Vec<u32>>> {
         let views = self.job.spec.views.len();
-        let mut count = members.len() * views;
-        let mut pixels = Vec::with_capacity(count * 3 * height * width);
-        for picture in members
-            .iter()
-            .filter_map(|&index| batch[index].as_ref().ok())
-        {
-            picture
-                .views
+        // Which kernels a GPU picks depends on the batch, so there it is the same for every picture: filled up where all are of
+        // one shape, one picture where each has its own.
+        let (together, filled) = match (self.limits.cuda, self.job.preprocessing.fit()) {
+            (false, _) => (members.len(), members.len()),
+            (true, Fit::Crop { .. }) => (members.len(), self.limits.batch),
+            (true, Fit::Whole { .. }) => (1, 1),
+        };
+        let count = filled * views;
+        let mut coded = Vec::with_capacity(members.len());
+        for members in members.chunks(together) {
+            let mut pixels = Vec::with_capacity(count * 3 * height * width);
+            for picture in members
                 .iter()
-                .for_each(|view| pixels.extend_from_slice(view));
-        }
-        if self.limits.cuda {
-            // Which kernels a GPU picks depends on the batch: a batch that is not full is filled up.
-            count = self.limits.batch * views;
+                .filter_map(|&index| batch[index].as_ref().ok())
+            {
+                picture
+                    .views
+                    .iter()
+                    .for_each(|view| pixels.extend_from_slice(view));
+            }
             pixels.resize(count * 3 * height * width, 0.0);
+            let ids = self
+                .tokenizer
+                .encode(&pixels, count, height, width)
+                .context("the network failed")?;
+            let each = ids.len() / filled;
+            coded.extend(
+                ids.chunks_exact(each)
+                    .take(members.len())
+                    .map(<[u32]>::to_vec),
+            );
         }
-        let ids = self
-            .tokenizer
-            .encode(&pixels, count, height, width)
-            .context("the network failed")?;
-        let each = ids.len() / count * views;
-        Ok(ids
-            .chunks_exact(each)
-            .take(members.len())
-            .map(<[u32]>::to_vec)
-            .collect())
+        Ok(coded)
     }
 
     /// Last stage: one picture into the file, or onto the list of those skipped.
@@ -286,7 +296,7 @@ impl Stages<'_> {
                 self.progress
                     .warn(&format!("skipped {}: {reason}", shown(name)));
                 if self.strict {
-                    bail!("stopped at the first picture that cannot be read (--strict)");
+                    return Err(StrictStop.into());
                 }
                 tally.skip(name, reason, self.pictures.size(picture));
             }

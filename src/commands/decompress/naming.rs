@@ -1,15 +1,18 @@
 //! The file name that each picture of a token file comes back under: the same whatever is selected, and no two alike.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::names;
 
-/// Knows which plain names are taken. Takes 16 bytes a picture.
+/// Knows which plain names are taken. Takes 16 bytes a picture, and a few for each folder.
 pub(super) struct Naming {
     /// Hashes of the recorded names without their extension, sorted.
     stems: Vec<u64>,
     /// Hashes of the recorded names, sorted.
     names: Vec<u64>,
+    /// Hashes of the folders that recorded names lie in.
+    folders: HashSet<u64>,
     extension: &'static str,
 }
 
@@ -18,17 +21,20 @@ impl Naming {
         recorded: impl Iterator<Item = Result<Vec<u8>, E>>,
         extension: &'static str,
     ) -> Result<Self, E> {
-        let (mut stems, mut names) = (Vec::new(), Vec::new());
+        let (mut stems, mut names, mut folders) = (Vec::new(), Vec::new(), HashSet::new());
         for name in recorded {
             let name = name?;
             stems.push(hash(stem(&name)));
             names.push(hash(&name));
+            let slashes = (0..name.len()).filter(|&at| name[at] == b'/');
+            folders.extend(slashes.map(|at| hash(&name[..at])));
         }
         stems.sort_unstable();
         names.sort_unstable();
         Ok(Self {
             stems,
             names,
+            folders,
             extension,
         })
     }
@@ -36,25 +42,30 @@ impl Naming {
     /// The name of picture number `picture`, recorded as `name`; `view` is given where there are several.
     ///
     /// `a.jpg` becomes `a.png`. Of several that would become `a.png`, one recorded as `a.png` does; the others keep their extension as
-    /// `a.jpg.png`, or, should that be taken too, get the picture's number as `a.jpg.000007.png`.
+    /// `a.jpg.png`, or, should that be taken too, get the picture's number as `a.jpg.000007.png`. A folder `a.png`
+    /// takes that name as well.
     pub(super) fn of(&self, picture: u64, name: &[u8], view: Option<&str>) -> Vec<u8> {
         let stem = stem(name);
         let unique = count(&self.names, hash(name)) == 1;
-        let mut out =
-            if count(&self.stems, hash(stem)) == 1 || (unique && self.comes_back_unchanged(name)) {
-                stem.to_vec()
-            } else if unique && count(&self.stems, hash(name)) == 0 {
-                name.to_vec()
-            } else {
-                [name, format!(".{picture:06}").as_bytes()].concat()
-            };
-        if let Some(view) = view {
-            out.push(b'.');
-            out.extend_from_slice(view.as_bytes());
+        let file = |plain: &[u8]| {
+            let view = view.map_or(String::new(), |view| format!(".{view}"));
+            [plain, format!("{view}.{}", self.extension).as_bytes()].concat()
+        };
+        let free = |plain: &[u8]| !self.folders.contains(&hash(&file(plain)));
+        let stem_is_its_own =
+            count(&self.stems, hash(stem)) == 1 || (unique && self.comes_back_unchanged(name));
+        if stem_is_its_own && free(stem) {
+            return file(stem);
         }
-        out.push(b'.');
-        out.extend_from_slice(self.extension.as_bytes());
-        out
+        if unique && count(&self.stems, hash(name)) == 0 && free(name) {
+            return file(name);
+        }
+        let number = format!(".{picture:06}");
+        let mut plain = [name, number.as_bytes()].concat();
+        while count(&self.stems, hash(&plain)) > 0 || !free(&plain) {
+            plain.extend_from_slice(number.as_bytes());
+        }
+        file(&plain)
     }
 
     fn comes_back_unchanged(&self, name: &[u8]) -> bool {
@@ -141,6 +152,18 @@ mod tests {
         assert_eq!(
             names(&["a.jpg", "a.png"], "png", Some("flip")),
             ["a.jpg.flip.png", "a.flip.png"]
+        );
+        assert_eq!(
+            names(&["d/a.jpg", "d/a.png/b.png"], "png", None),
+            ["d/a.jpg.png", "d/a.png/b.png"]
+        );
+        assert_eq!(
+            names(&["a.jpg", "a.png/b.png", "a.jpg.png/c.png"], "png", None),
+            ["a.jpg.000000.png", "a.png/b.png", "a.jpg.png/c.png"]
+        );
+        assert_eq!(
+            names(&["a.jpg", "a.flip.png/b.png"], "png", Some("flip")),
+            ["a.jpg.flip.png", "a.flip.png/b.flip.png"]
         );
         assert_eq!(unnamed(7, None, "png"), b"000007.png");
         assert_eq!(unnamed(7, Some("flip"), "jpg"), b"000007.flip.jpg");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 use vqlc_format::TokenFile;
@@ -57,6 +57,8 @@ struct Ids {
 
 /// Where a picture goes, and how much of what the network gives is picture.
 struct Target {
+    /// For people.
+    name: String,
     place: PathBuf,
     width: usize,
     height: usize,
@@ -159,20 +161,12 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
     /// Unpacks a record; `None` if its picture is not to be written.
     fn read(&self, picture: u64, view: usize, done: &Mutex<Done>) -> anyhow::Result<Option<Ids>> {
         let (name, place) = self.plan.place(self.file, picture, view)?;
-        let skip = |reason: String| {
-            self.progress.warn(&format!("skipped {name}: {reason}"));
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.seen += 1;
-            done.skipped.push(Skipped {
-                name: name.clone(),
-                reason,
-            });
-            self.progress.advance(1, 0);
-            Ok(None)
-        };
         let place = match place {
             Ok(place) => place,
-            Err(reason) => return skip(reason.to_owned()),
+            Err(reason) => {
+                self.skip(name, reason.to_owned(), done);
+                return Ok(None);
+            }
         };
         if self.skip_existing && place.symlink_metadata().is_ok() {
             done.lock().unwrap_or_else(PoisonError::into_inner).seen += 1;
@@ -186,14 +180,19 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
             .get(record, &mut ids)
             .with_context(|| format!("cannot bring back {name}"))?;
         let factor = self.tokenizer.factor();
-        let (width, height) = match self.file.size(picture)? {
+        let original = match self.preprocessing.fit() {
+            // A crop is the same whatever it was cut from.
+            image::Fit::Crop { size } => Some((size, size)),
+            image::Fit::Whole { .. } => self.file.size(picture)?,
+        };
+        let (width, height) = match original {
             Some((width, height)) => {
                 let network = self.preprocessing.network_size(width, height);
                 let grid = (
                     u64::from(cols) * factor as u64,
                     u64::from(rows) * factor as u64,
                 );
-                if matches!(self.preprocessing.fit(), image::Fit::Whole { .. }) && network != grid {
+                if network != grid {
                     let message = format!(
                         "{name}: its size of {width} x {height} pixels does not go with a grid of {rows} x {cols} ids"
                     );
@@ -209,6 +208,7 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
             rows: rows as usize,
             cols: cols as usize,
             target: Target {
+                name,
                 place,
                 width,
                 height,
@@ -216,13 +216,25 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
         };
         let need = self.need(&record);
         if need > self.memory {
-            return skip(format!(
+            let reason = format!(
                 "{width} x {height} pixels need about {} of memory, --max-memory is {}",
                 text::bytes(need),
                 text::bytes(self.memory)
-            ));
+            );
+            self.skip(record.target.name, reason, done);
+            return Ok(None);
         }
         Ok(Some(record))
+    }
+
+    /// Leaves one picture out, and says so.
+    fn skip(&self, name: String, reason: String, done: &Mutex<Done>) {
+        self.progress.warn(&format!("skipped {name}: {reason}"));
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.seen += 1;
+        done.skipped.push(Skipped { name, reason });
+        drop(done);
+        self.progress.advance(1, 0);
     }
 
     /// Runs the network over a batch: records of one shape together, on the CPU all shapes side by side.
@@ -296,10 +308,19 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
             .with_context(shown)?;
             let mut content = Vec::new();
             image::write(&rgb, self.format, &mut content).with_context(shown)?;
-            self.plan
+            match self
+                .plan
                 .folder
                 .write(&target.place, &content, self.replace)
-                .map_err(|err| anyhow!(err))?;
+            {
+                Ok(()) => {}
+                Err(err) if err.is_of_one_name() => {
+                    let reason = format!("{:#}", anyhow::Error::new(err));
+                    self.skip(picture.target.name, reason, done);
+                    continue;
+                }
+                Err(err) => return Err(err.into()),
+            }
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             done.seen += 1;
             done.files += 1;
