@@ -195,13 +195,13 @@ pub enum Error {
         source: io::Error,
     },
     /// The output is there already.
-    #[error("{path} exists already; not overwritten", path = path.display())]
+    #[error("{path} exists already and is not overwritten unless asked to", path = path.display())]
     Exists {
         /// The output.
         path: PathBuf,
     },
     /// An unfinished output is there already: resume it, or ask for overwriting.
-    #[error("{path} is an unfinished earlier job: resume it, or overwrite it", path = path.display())]
+    #[error("{path} is an unfinished earlier job: resume it or overwrite it", path = path.display())]
     PartialExists {
         /// The partial file.
         path: PathBuf,

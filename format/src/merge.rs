@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::copy::copy;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::paths::{journal_path, partial_path, remove_if_there};
+use crate::output::{refuse_in_the_way, remove_unfinished};
 use crate::reader::TokenFile;
 use crate::spec::{Spec, Summary};
 use crate::writer::Writer;
@@ -32,7 +32,8 @@ pub fn merge(inputs: &[PathBuf], output: &Path, overwrite: bool) -> Result<Summa
 }
 
 /// Splits a token file into contiguous parts of nearly equal numbers of pictures: part k of n gets the pictures from
-/// `k * pictures / n` on, rounded down. Merging the parts in order gives the file's bytes again.
+/// `k * pictures / n` on, rounded down. Merging the parts in order gives the file's bytes again. Nothing is written if any
+/// output is in the way.
 pub fn split(input: &Path, outputs: &[PathBuf], overwrite: bool) -> Result<Vec<Summary>> {
     if outputs.is_empty() {
         return Err(Error::argument("outputs", "at least one file", "none"));
@@ -45,6 +46,10 @@ pub fn split(input: &Path, outputs: &[PathBuf], overwrite: bool) -> Result<Vec<S
     }
     let file = TokenFile::open(input)?;
     let spec = file.spec();
+    // All of them before the first is written: a split is done whole or not at all.
+    for output in outputs {
+        refuse_in_the_way(output, overwrite)?;
+    }
     let start = |part: usize| {
         // At most the number of pictures, so it fits.
         (part as u128 * u128::from(file.pictures()) / outputs.len() as u128) as u64
@@ -72,11 +77,7 @@ pub(crate) fn write_whole(
         }
         Err(error) => Err(error),
     };
-    result.inspect_err(|_| {
-        // Of several errors the first is the one to tell.
-        let _ = remove_if_there(&journal_path(output));
-        let _ = remove_if_there(&partial_path(output));
-    })
+    result.inspect_err(|_| remove_unfinished(output))
 }
 
 fn refuse_difference(path: &Path, first: &Spec, found: &Spec) -> Result<()> {

@@ -58,9 +58,7 @@ pub(crate) fn names_file(path: &Path, file: &File) -> io::Result<bool> {
     };
     #[cfg(unix)]
     {
-        use std::os::unix::fs::MetadataExt;
-        let open = file.metadata()?;
-        Ok((named.dev(), named.ino()) == (open.dev(), open.ino()))
+        Ok(identity(&named) == identity(&file.metadata()?))
     }
     #[cfg(not(unix))]
     {
@@ -68,4 +66,23 @@ pub(crate) fn names_file(path: &Path, file: &File) -> io::Result<bool> {
         let _ = (named, file);
         Ok(true)
     }
+}
+
+/// Whether two names are of one existing file, by whatever way or link.
+pub(crate) fn same_file(one: &Path, two: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    let found = [one, two].map(|path| fs::metadata(path).map(|there| identity(&there)));
+    #[cfg(not(unix))]
+    let found = [one, two].map(fs::canonicalize);
+    match found {
+        [Err(error), _] | [_, Err(error)] if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        [one, two] => Ok(one? == two?),
+    }
+}
+
+/// What tells a file from all others.
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
 }

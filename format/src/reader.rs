@@ -18,6 +18,7 @@ use crate::pack::{prefetch, unpack};
 use crate::records::{
     self, BLOCKS, BlockHeader, Footer, Header, INDEX, IndexEntry, METADATA, Metadata, SectionEntry,
 };
+use crate::sections::read_metadata;
 use crate::spec::{Grid, Spec};
 
 /// A token file over any bytes: a memory map, a `Vec`, a slice.
@@ -106,30 +107,13 @@ impl<D: AsRef<[u8]>> TokenFile<D> {
             header,
             layout,
         };
-        file.metadata = file.read_metadata()?;
+        let (section, bytes) = file.required(METADATA)?;
+        file.metadata = read_metadata(file.header.views_per_picture, section, bytes)?;
         file.classes = file.read_classes()?;
         index::check(&file.header, &layout, file.index()?)?;
         let words = file.header.blocks.div_ceil(64) as usize;
         file.checked_blocks.resize_with(words, AtomicU64::default);
         Ok(file)
-    }
-
-    fn read_metadata(&self) -> Result<Metadata> {
-        let (section, bytes) = self.required(METADATA)?;
-        let metadata: Metadata = records::decode(bytes).map_err(|found| Error::Decode {
-            place: Place::Metadata,
-            offset: section.offset,
-            expected: "a metadata record",
-            found,
-        })?;
-        let expected = self.header.views_per_picture.into();
-        equal(
-            "number of view names",
-            expected,
-            metadata.views.len() as u64,
-        )
-        .map_err(|e| e.damage(Place::Metadata, section.offset))?;
-        Ok(metadata)
     }
 
     /// The header.

@@ -11,6 +11,7 @@ use crate::layout::{Invalid, Layout};
 use crate::mapped::Mapped;
 use crate::merge::write_whole;
 use crate::pack::unpack;
+use crate::paths::{journal_of_partial, journal_path, partial_path, same_file};
 use crate::records::{BlockHeader, Header};
 use crate::report::RecoverReport;
 use crate::salvage::{Salvage, find_header};
@@ -35,17 +36,12 @@ pub fn survey(input: &Path) -> Result<RecoverReport> {
     }
 }
 
-/// Writes a token file with all that can be saved of `input`, in its order. `input` stays as it is.
+/// Writes a token file with all that can be saved of `input`, in its order. `input` stays as it is: an output is refused
+/// that is the input or its journal, or would be written where one of these is.
 pub fn recover(input: &Path, output: &Path, overwrite: bool) -> Result<RecoverReport> {
-    if input == output {
-        return Err(Error::argument(
-            "output",
-            "another file than the input",
-            output.display(),
-        ));
-    }
+    refuse_own_files(input, output)?;
     let (data, found) = match open(input)? {
-        Input::Unfinished(unfinished) => return unfinished.recover(input, output, overwrite),
+        Input::Unfinished(unfinished) => return unfinished.recover(output, overwrite),
         Input::Damaged(data, found) => (data, found),
     };
     let (header, mut report) = *found;
@@ -60,6 +56,21 @@ pub fn recover(input: &Path, output: &Path, overwrite: bool) -> Result<RecoverRe
     report.records_saved = written.records;
     report.written = Some(written);
     Ok(report)
+}
+
+/// Whatever way leads to them: `output`, its partial file and its journal must not be the input or the input's journal.
+fn refuse_own_files(input: &Path, output: &Path) -> Result<()> {
+    for written in [output, &partial_path(output), &journal_path(output)] {
+        for read in [input, &journal_of_partial(input)] {
+            if same_file(written, read).map_err(Error::io("look for", written))? {
+                let expected = "another file than the input \
+                    (resume it with compress --resume, or recover to another name)";
+                let found = format!("{}, which writes to {}", output.display(), read.display());
+                return Err(Error::argument("output", expected, found));
+            }
+        }
+    }
+    Ok(())
 }
 
 enum Input {

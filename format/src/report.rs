@@ -100,7 +100,8 @@ pub struct RecoverReport {
     /// Pictures lost, as ranges of picture numbers in the damaged file.
     pub lost: Vec<Range<u64>>,
     /// Sections that could not be saved. Without metadata the views are named by number and there is no preprocessing
-    /// record; without class names classes are named by number; without labels, names or sizes there are none.
+    /// record; without class names classes are named by number; without labels, names or sizes there are none. Sections of
+    /// a newer version are lost even where they are good.
     pub sections_lost: Vec<Place>,
     /// What is wrong, in file order; at most [`CheckReport::MAX_PROBLEMS`] are kept.
     pub problems: Vec<Problem>,

@@ -1,19 +1,24 @@
 //! What is good in a damaged token file: a header or its copy, sections whose CRC is right, and blocks wherever they are.
 
-use crate::block;
+use crate::block::{self, table_entry};
 use crate::copy::{Sides, check_labels, check_texts};
 use crate::error::{Error, Place, Result};
+use crate::header::equal;
 use crate::layout::Layout;
 use crate::limits::{MAX_BLOCK, MAX_CLASSES};
 use crate::reader::check_section;
 use crate::records::{
-    self, BLOCK_MAGIC, BLOCKS, BlockHeader, CLASSES, Footer, Header, LABELS, METADATA, Metadata,
-    NAMES, NO_LABEL, SIZES, SectionEntry,
+    self, BLOCK_MAGIC, BLOCKS, BlockHeader, CLASSES, Footer, Header, INDEX, LABELS, METADATA,
+    Metadata, NAMES, NO_LABEL, SIZES, SectionEntry,
 };
 use crate::report::{RecoverReport, RecoverSource};
+use crate::sections::read_metadata;
 use crate::side::{read_classes, read_names};
 use crate::spec::Spec;
 use crate::text::TextCursor;
+
+/// How many times the bytes of a file are checked at most in the search for its blocks. A damaged file needs about one.
+const MAX_EFFORT: u64 = 8;
 
 /// A damaged file of which at least the header or its copy in the footer is good.
 pub(crate) struct Salvage<'a> {
@@ -66,15 +71,8 @@ impl<'a> Salvage<'a> {
         }
         let views = 0..self.header.views_per_picture;
         let metadata = self.section(METADATA, report, |section, bytes| {
-            let metadata: Metadata = records::decode(bytes).map_err(|found| Error::Decode {
-                place: section.place(),
-                offset: section.offset,
-                expected: "a metadata record",
-                found,
-            })?;
-            Ok(metadata)
+            read_metadata(self.header.views_per_picture, section, bytes)
         });
-        let metadata = metadata.filter(|metadata| metadata.views.len() == views.len());
         let metadata = metadata.unwrap_or_else(|| Metadata {
             views: views.map(|view| format!("view {view}")).collect(),
             preprocessing: Vec::new(),
@@ -93,13 +91,21 @@ impl<'a> Salvage<'a> {
             Ok(TextCursor::new(reader))
         });
         let sizes = self.section(SIZES, report, |section, bytes| Ok((section, bytes)));
-        // The rest can be made anew, but what is wrong with it is worth telling.
         for section in self.header.sections() {
-            let kind = section.kind;
-            if ![METADATA, CLASSES, BLOCKS, LABELS, NAMES, SIZES].contains(&kind) {
-                let lost = report.sections_lost.len();
-                self.section(kind, report, |_, _| Ok(()));
-                report.sections_lost.truncate(lost);
+            match section.kind {
+                METADATA | CLASSES | BLOCKS | LABELS | NAMES | SIZES => {}
+                // It is made anew, but what is wrong with it is worth telling.
+                INDEX => {
+                    let lost = report.sections_lost.len();
+                    self.section(INDEX, report, |_, _| Ok(()));
+                    report.sections_lost.truncate(lost);
+                }
+                // Of a newer version: even a good one cannot be written here.
+                kind => {
+                    if self.section(kind, report, |_, _| Ok(())).is_some() {
+                        report.sections_lost.push(section.place());
+                    }
+                }
             }
         }
         let spec = Spec {
@@ -168,8 +174,16 @@ impl<'a> Salvage<'a> {
         let views = u64::from(self.layout.views);
         let (mut next_block, mut next_record) = (0, 0);
         let mut in_gap = false;
-        while next_block < self.header.blocks && at < self.data.len() as u64 {
-            match self.block_at(at, next_block, next_record) {
+        // What looked like a block and was none may lie within another such: only a file made for it passes this.
+        let mut effort = (self.data.len() as u64).saturating_mul(MAX_EFFORT);
+        while next_block < self.header.blocks && at < self.data.len() as u64 && effort > 0 {
+            let found = self.block_at(at, next_block, next_record);
+            let found = found.and_then(|(number, bytes)| {
+                effort = effort.saturating_sub(bytes.len() as u64);
+                let header = block::verify(&self.layout, bytes, number, at, None)?;
+                Ok((header, bytes))
+            });
+            match found {
                 Ok((header, bytes)) => {
                     report.lose(next_record / views..header.first_record / views);
                     each(&header, bytes)?;
@@ -195,9 +209,9 @@ impl<'a> Salvage<'a> {
         Ok(())
     }
 
-    /// The block at byte `at`, if there is a good one, numbered `least` or above and starting with record `least_record`
-    /// or above.
-    fn block_at(&self, at: u64, least: u64, least_record: u64) -> Result<(BlockHeader, &'a [u8])> {
+    /// Number and bytes of what looks like a block at byte `at`, numbered `least` or above and starting with record
+    /// `least_record` or above. Looks at no more than its header and the end of its record table.
+    fn block_at(&self, at: u64, least: u64, least_record: u64) -> Result<(u64, &'a [u8])> {
         let head = self.bytes(at, BlockHeader::LEN as u64)?;
         let header = block::header_of(head, least, at)?;
         if header.magic != BLOCK_MAGIC {
@@ -236,8 +250,22 @@ impl<'a> Salvage<'a> {
             });
         }
         let bytes = self.bytes(at, length)?;
-        let header = block::verify(&self.layout, bytes, header.number, at, None)?;
-        Ok((header, bytes))
+        let expected = self.payload_length(bytes, &header, at)?;
+        equal("payload_length", expected, header.payload_length)
+            .map_err(|e| e.damage(Place::Block(least), at))?;
+        Ok((header.number, bytes))
+    }
+
+    /// Bytes of the records of a block: as many as it has records, or up to the end of the last one in its table.
+    fn payload_length(&self, bytes: &[u8], header: &BlockHeader, at: u64) -> Result<u64> {
+        if let Some(fixed) = self.layout.fixed() {
+            return Ok(u64::from(header.records) * fixed.stride);
+        }
+        let last = table_entry(bytes, header, header.records.saturating_sub(1), at)?;
+        let length = self.layout.record_length(last.rows, last.cols);
+        let length = length.map_err(|e| e.damage(Place::Block(header.number), at))?;
+        let end = last.offset.saturating_add(length);
+        Ok(end.saturating_sub(BlockHeader::LEN as u64))
     }
 }
 

@@ -5,8 +5,9 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::error::{Error, Place, Result};
+use crate::header::equal;
+use crate::layout::{Invalid, Layout};
 use crate::limits::{MAX_CLASS_TEXT, MAX_CLASSES, MAX_PREPROCESSING, MAX_TEXT, MAX_VIEW_TEXT};
 use crate::records::{self, CLASSES, Header, METADATA, Metadata, SectionEntry};
 use crate::spec::Spec;
@@ -94,14 +95,14 @@ impl Front {
             views: spec.views.clone(),
             preprocessing: spec.preprocessing.clone(),
         };
-        check_metadata(&metadata)?;
+        check_metadata(&metadata).map_err(Invalid::argument)?;
         let mut bytes = records::encode(&metadata)
             .map_err(|found| Error::argument("metadata", "what can be encoded", found))?;
         let mut sink = SectionSink::new(METADATA, Header::LEN as u64);
         sink.update(&bytes);
         let mut sections = vec![sink.finish()];
         if let Some(classes) = &spec.classes {
-            check_classes(classes)?;
+            check_classes(classes).map_err(Invalid::argument)?;
             let mut sink = SectionSink::new(CLASSES, (Header::LEN + bytes.len()) as u64);
             let mut write = |piece: &[u8]| {
                 sink.update(piece);
@@ -134,14 +135,32 @@ pub(crate) fn check_spec(spec: &Spec) -> Result<Layout> {
     Layout::new(codebook_size, grid, views.len(), records_per_block).map_err(|e| e.argument())
 }
 
-fn at_most(what: &'static str, limit: usize, found: usize) -> Result<()> {
+/// Reads the metadata section of a file whose pictures have `views` views each.
+pub(crate) fn read_metadata(views: u32, section: &SectionEntry, bytes: &[u8]) -> Result<Metadata> {
+    let metadata: Metadata = records::decode(bytes).map_err(|found| Error::Decode {
+        place: Place::Metadata,
+        offset: section.offset,
+        expected: "a metadata record",
+        found,
+    })?;
+    equal(
+        "number of view names",
+        views.into(),
+        metadata.views.len() as u64,
+    )
+    .and_then(|()| check_metadata(&metadata))
+    .map_err(|e| e.damage(Place::Metadata, section.offset))?;
+    Ok(metadata)
+}
+
+fn at_most(what: &'static str, limit: usize, found: usize) -> Result<(), Invalid> {
     if found > limit {
-        return Err(Error::argument(what, format!("at most {limit}"), found));
+        return Err(Invalid::new(what, format!("at most {limit}"), found));
     }
     Ok(())
 }
 
-fn check_metadata(metadata: &Metadata) -> Result<()> {
+fn check_metadata(metadata: &Metadata) -> Result<(), Invalid> {
     at_most(
         "bytes of the preprocessing record",
         MAX_PREPROCESSING,
@@ -151,7 +170,7 @@ fn check_metadata(metadata: &Metadata) -> Result<()> {
     at_most("bytes of all view names", MAX_VIEW_TEXT, text.sum())
 }
 
-fn check_classes(classes: &[Vec<u8>]) -> Result<()> {
+fn check_classes(classes: &[Vec<u8>]) -> Result<(), Invalid> {
     at_most("class names", MAX_CLASSES, classes.len())?;
     at_most(
         "bytes of all class names",

@@ -1,10 +1,13 @@
 //! Recovering an unfinished file: what its journal vouches for, completed elsewhere.
 
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::io::{self, Seek};
+use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
 use crate::error::{Error, Place, Result};
 use crate::journal::Entries;
+use crate::output::{lock, refuse_in_the_way, remove_unfinished};
 use crate::paths::{journal_of_partial, journal_path, partial_path, remove_if_there};
 use crate::replay::{State, replay};
 use crate::report::{RecoverReport, RecoverSource};
@@ -15,7 +18,10 @@ use crate::writer::Writer;
 /// An unfinished file, read as far as it is good.
 pub(crate) struct Unfinished {
     spec: Spec,
-    job: crate::digest::Digest,
+    job: Digest,
+    /// The partial file, locked against writers.
+    file: File,
+    journal: PathBuf,
     pub(crate) report: RecoverReport,
 }
 
@@ -42,36 +48,48 @@ impl Unfinished {
         let first_block = Front::new(&spec)?.end();
         let state = replay(&spec, &layout, first_block, &file, partial, &mut entries)?;
         let report = report(&journal, &state)?;
-        Ok(Some(Self { spec, job, report }))
+        Ok(Some(Self {
+            spec,
+            job,
+            file,
+            journal,
+            report,
+        }))
     }
 
-    /// Completes a copy of the file as `output`.
-    pub(crate) fn recover(
-        mut self,
-        partial: &Path,
-        output: &Path,
-        overwrite: bool,
-    ) -> Result<RecoverReport> {
-        let (to, to_journal) = (partial_path(output), journal_path(output));
-        if !overwrite && to.try_exists().map_err(Error::io("look for", &to))? {
-            return Err(Error::PartialExists { path: to });
-        }
+    /// Completes a copy of the file as `output`, which is none of the input's own files.
+    pub(crate) fn recover(mut self, output: &Path, overwrite: bool) -> Result<RecoverReport> {
+        refuse_in_the_way(output, overwrite)?;
+        // Until the lock is taken the output's partial file may be another writer's.
+        let copy = lock(&partial_path(output), true)?;
         let finish = || {
-            let copy =
-                |from: &Path, to: &Path| fs::copy(from, to).map_err(Error::io("copy to", to));
-            copy(partial, &to)?;
-            copy(&journal_of_partial(partial), &to_journal)?;
-            let writer = Writer::resume(output, &self.spec, self.job, overwrite)?;
+            self.copy_to(output, &copy)?;
+            let writer = Writer::resume_locked(output, copy, &self.spec, self.job, overwrite)?;
+            if writer.state.pictures != self.report.pictures_saved {
+                let expected =
+                    format!("the {} pictures found at first", self.report.pictures_saved);
+                return Err(Error::argument("input", expected, writer.state.pictures));
+            }
             let positions = writer.next_position();
             writer.finish(positions)
         };
-        let written = finish().inspect_err(|_| {
-            // Of several errors the first is the one to tell.
-            let _ = remove_if_there(&to_journal);
-            let _ = remove_if_there(&to);
-        })?;
+        let written = finish().inspect_err(|_| remove_unfinished(output))?;
         self.report.written = Some(written);
         Ok(self.report)
+    }
+
+    /// Copies partial file and journal beside `output`, over what `copy` has.
+    fn copy_to(&self, output: &Path, mut copy: &File) -> Result<()> {
+        let (to, to_journal) = (partial_path(output), journal_path(output));
+        copy.set_len(0).map_err(Error::io("cut", &to))?;
+        let mut from = &self.file;
+        from.rewind()
+            .and_then(|()| io::copy(&mut from, &mut copy))
+            .map_err(Error::io("copy to", &to))?;
+        // Never into what an earlier job's journal may be a link to.
+        remove_if_there(&to_journal).map_err(Error::io("remove", &to_journal))?;
+        fs::copy(&self.journal, &to_journal).map_err(Error::io("copy to", &to_journal))?;
+        Ok(())
     }
 }
 

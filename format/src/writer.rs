@@ -1,6 +1,6 @@
 //! Writing a token file: records are packed into blocks, blocks go to `NAME.partial`, and the journal says which are good.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::layout::{Fixed, Layout};
 use crate::limits::{MAX_BLOCKS, MAX_TEXT};
+use crate::output::{exists, lock, refuse_existing, refuse_in_the_way, remove_unfinished};
 use crate::pack::max_id;
-use crate::paths::{journal_path, names_file, partial_path, remove_if_there};
+use crate::paths::{journal_path, partial_path, remove_if_there};
 use crate::records::{BlockHeader, Header, JournalEntry, JournalHeader, NO_LABEL};
 use crate::replay::State;
 use crate::seal::seal;
@@ -50,32 +51,44 @@ pub struct Writer {
 
 impl Writer {
     /// Starts a token file that will be `path`. `job` is the caller's digest of everything its input depends on; a resume
-    /// must give the same. Fails if `path` or its partial file exist, unless `overwrite` is set.
+    /// must give the same. Fails if `path` or its partial file exist, unless `overwrite` is set, and if `path` is no regular
+    /// file; a start that fails leaves nothing behind.
     pub fn create(path: &Path, spec: &Spec, job: Digest, overwrite: bool) -> Result<Self> {
         let layout = check_spec(spec)?;
         let front = Front::new(spec)?;
-        refuse_existing(path, overwrite)?;
+        refuse_in_the_way(path, overwrite)?;
         let partial = partial_path(path);
-        if !overwrite && exists(&partial)? {
-            return Err(Error::PartialExists { path: partial });
-        }
         let file = lock(&partial, true)?;
         Self::start(path, partial, file, spec, layout, front, job, overwrite)
+            .inspect_err(|_| remove_unfinished(path))
     }
 
     /// Continues the job that was writing `path` and was stopped. [`Error::ResumeMismatch`] if `spec` or `job` are not
     /// what it was started with, [`Error::NothingToResume`] if there is no partial file, [`Error::AlreadyComplete`] if the
     /// job had ended and only its journal was left (which is then removed).
     pub fn resume(path: &Path, spec: &Spec, job: Digest, overwrite: bool) -> Result<Self> {
-        let layout = check_spec(spec)?;
-        let front = Front::new(spec)?;
         let partial = partial_path(path);
-        let header = JournalHeader::new(spec, &layout, job);
         if !exists(&partial)? {
+            let header = JournalHeader::new(spec, &check_spec(spec)?, job);
             return Err(crate::resume::without_partial(path, &header));
         }
         refuse_existing(path, overwrite)?;
         let file = lock(&partial, false)?;
+        Self::resume_locked(path, file, spec, job, overwrite)
+    }
+
+    /// Continues from a partial file that is locked already, as `file`.
+    pub(crate) fn resume_locked(
+        path: &Path,
+        file: File,
+        spec: &Spec,
+        job: Digest,
+        overwrite: bool,
+    ) -> Result<Self> {
+        let layout = check_spec(spec)?;
+        let front = Front::new(spec)?;
+        let partial = partial_path(path);
+        let header = JournalHeader::new(spec, &layout, job);
         let found = crate::resume::read_state(path, spec, &layout, &front, &file, &header)?;
         let Some(state) = found else {
             return Self::start(path, partial, file, spec, layout, front, job, overwrite);
@@ -413,52 +426,4 @@ pub(crate) fn write_at(mut file: &File, path: &Path, offset: u64, bytes: &[u8]) 
     file.seek(SeekFrom::Start(offset))
         .and_then(|_| file.write_all(bytes))
         .map_err(Error::io("write", path))
-}
-
-fn exists(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(Error::io("look for", path))
-}
-
-fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
-    let there = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(Error::io("look for", path))?,
-    };
-    if there.is_dir() {
-        return Err(Error::argument(
-            "output",
-            "a file",
-            format!("the folder {}", path.display()),
-        ));
-    }
-    if overwrite {
-        return Ok(());
-    }
-    Err(Error::Exists {
-        path: path.to_owned(),
-    })
-}
-
-/// Opens and locks the partial file.
-fn lock(partial: &Path, create: bool) -> Result<File> {
-    let mut options = OpenOptions::new();
-    let options = options
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(false);
-    let file = options.open(partial).map_err(Error::io("open", partial))?;
-    let locked = || Error::Locked {
-        path: partial.to_owned(),
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(locked()),
-        Err(TryLockError::Error(error)) => return Err(Error::io("lock", partial)(error)),
-    }
-    // Its writer may have finished and renamed it between our opening and locking it.
-    if !names_file(partial, &file).map_err(Error::io("look for", partial))? {
-        return Err(locked());
-    }
-    Ok(file)
 }

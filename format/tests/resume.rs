@@ -327,4 +327,5 @@ fn a_full_disk_is_told_with_the_path() {
         panic!("{error}");
     };
     assert_eq!(*named, partial_path(&path));
+    assert!(fs::symlink_metadata(partial_path(&path)).is_err() && !journal_path(&path).exists());
 }
