@@ -41,6 +41,9 @@ pub struct VqganConfig {
     pub norm_group_size: Option<usize>,
 }
 
+/// Numbers in a projected codebook at most, 1 GiB.
+const MAX_TABLE: usize = 1 << 28;
+
 /// The number of GroupNorm groups in published networks.
 const PUBLISHED_GROUPS: usize = 32;
 
@@ -158,7 +161,7 @@ impl VqganConfig {
             ("num_res_blocks", self.num_res_blocks, 64),
             ("resolution", self.resolution, 1 << 16),
             ("z_channels", self.z_channels, 1 << 16),
-            ("embed_dim", self.embed_dim, 4096),
+            ("embed_dim", self.embed_dim, vqlc_ops::MAX_DIM),
             ("n_codes", self.n_codes, 1 << 24),
             ("code_dim", self.code_dim, 1 << 16),
         ] {
@@ -166,7 +169,14 @@ impl VqganConfig {
                 return bad(format!("{name} is {value}, expected 1 to {max}"));
             }
         }
-        for &mult in &self.ch_mult {
+        if self.n_codes * self.embed_dim > MAX_TABLE {
+            return bad(format!(
+                "a codebook of {} x {} numbers, expected at most {MAX_TABLE}",
+                self.n_codes, self.embed_dim
+            ));
+        }
+        // The first residual block normalises `ch` channels, whatever its level gives.
+        for mult in self.ch_mult.iter().copied().chain([1]) {
             let channels = self.ch.saturating_mul(mult);
             let divisor = self.norm_group_size.unwrap_or(PUBLISHED_GROUPS);
             if mult == 0 || channels > 1 << 16 || divisor == 0 || !channels.is_multiple_of(divisor)

@@ -116,7 +116,10 @@ fn sort_out(tensors: Tensors) -> Result<(Tensors, Vec<String>)> {
             name = rest;
         }
         if belongs(name) && name != CODEBOOK {
-            kept.insert(name.into(), tensor.to_dtype(candle_core::DType::F32)?);
+            let tensor = tensor.to_dtype(candle_core::DType::F32)?;
+            if kept.insert(name.into(), tensor).is_some() {
+                return Err(Error::Malformed(format!("two tensors stand for {name}")));
+            }
         } else if TRAINING_ONLY.iter().any(|prefix| name.starts_with(prefix)) {
             left_out.push(full);
         } else {

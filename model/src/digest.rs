@@ -83,8 +83,9 @@ fn unhex(text: &str) -> Result<[u8; 32], String> {
     }
     let mut out = [0; 32];
     for (byte, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| bad())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
+        let digit = |b: u8| char::from(b).to_digit(16).ok_or_else(bad);
+        // Two digits make at most 255.
+        *byte = (16 * digit(pair[0])? + digit(pair[1])?) as u8;
     }
     Ok(out)
 }
@@ -166,6 +167,7 @@ mod tests {
         assert_eq!(unhex(&hex(&digest)), Ok(digest));
         assert!(
             unhex("00").is_err()
+                && unhex(&"+f".repeat(32)).is_err()
                 && unhex(&"zz".repeat(32)).is_err()
                 && unhex(&"é".repeat(32)).is_err()
         );

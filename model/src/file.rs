@@ -11,6 +11,7 @@
 //! B' = P(B) is computed once, when the file is made, and never again: another device would round it differently.
 //! The metadata is one entry, `vqlc`: JSON with `version`, `config`, `digests` and `provenance`. A tensor is stored as f16
 //! when that loses nothing, else as f32; digests are of the values as used, so the stored dtype does not matter.
+//! The projector and the provenance are for people and for training: no digest covers them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -390,7 +391,7 @@ fn digest(tensors: &Tensors, part: Part, note: &str) -> Result<[u8; 32]> {
     Ok(hasher.finish())
 }
 
-/// The tables' shapes and finiteness, and that nothing is left over. The networks check their own tensors when they are built.
+/// The tables' shapes, and that nothing is left over. That they are finite is seen when the search is prepared. The networks check their own tensors when they are built.
 fn check_tables(config: &VqganConfig, tensors: &Tensors) -> Result<()> {
     let VqganConfig {
         n_codes,

@@ -18,8 +18,8 @@ use crate::{Error, Result, params::Tensors};
 
 /// Bytes of pickle read at most; a state dict of a thousand tensors has 100 kB.
 const MAX_PICKLE: u64 = 64 << 20;
-/// Objects a pickle may make, copies included.
-const MAX_OBJECTS: u64 = 20_000_000;
+/// Objects a pickle may make, copies included; text counts as one more for every 32 bytes. A state dict makes some ten thousand.
+const MAX_OBJECTS: u64 = 1_000_000;
 /// How deep they may nest; state dicts nest five deep.
 const MAX_DEPTH: u32 = 100;
 /// Where checkpoints keep their state dict: at the top, or under one of these keys.
@@ -70,6 +70,8 @@ fn read_checked(path: &Path, file_len: u64) -> Result<Tensors, String> {
             continue;
         }
         let mut tensors = Tensors::new();
+        // Tensors may share storage, but not without end.
+        let mut left = file_len.saturating_mul(4);
         for (name, info) in pth.tensor_infos() {
             let bytes = info
                 .layout
@@ -78,12 +80,14 @@ fn read_checked(path: &Path, file_len: u64) -> Result<Tensors, String> {
                 .try_fold(info.dtype.size_in_bytes() as u64, |bytes, &dim| {
                     bytes.checked_mul(dim as u64)
                 });
-            if bytes.is_none_or(|bytes| bytes > file_len) {
+            let bytes = bytes.filter(|&bytes| bytes <= file_len);
+            let Some(rest) = bytes.and_then(|bytes| left.checked_sub(bytes)) else {
                 return Err(format!(
-                    "tensor {name} of shape {:?} is larger than the file",
+                    "tensor {name} of shape {:?} is, or all together are, more than the file can hold",
                     info.layout.dims()
                 ));
-            }
+            };
+            left = rest;
             let tensor = pth.get(name).map_err(|e| format!("tensor {name}: {e}"))?;
             if let Some(tensor) = tensor {
                 tensors.insert(
@@ -127,9 +131,8 @@ impl Sizes {
         match bytes::<1, R>(input)?[0] {
             0x80 => drop(bytes::<1, R>(input)?),
             b'c' => {
-                line(input)?;
-                line(input)?;
-                self.push(1, 0)?;
+                let len = line(input)? + line(input)?;
+                self.push(1 + len / 32, 0)?;
             }
             b'K' => self.constant::<1, R>(input)?,
             b'M' => self.constant::<2, R>(input)?,
@@ -138,7 +141,7 @@ impl Sizes {
             b'X' => {
                 let len = u64::from(u32::from_le_bytes(bytes(input)?));
                 skip(input, len)?;
-                self.push(1, 0)?;
+                self.push(1 + len / 32, 0)?;
             }
             0x8a => {
                 let len = u64::from(bytes::<1, R>(input)?[0]);
@@ -256,7 +259,8 @@ fn bytes<const N: usize, R: Read>(input: &mut Pickle<R>) -> Result<[u8; N], Stri
     Ok(out)
 }
 
-fn line<R: Read>(input: &mut Pickle<R>) -> Result<(), String> {
+/// Skips a line; its length.
+fn line<R: Read>(input: &mut Pickle<R>) -> Result<u64, String> {
     let mut text = Vec::new();
     input
         .by_ref()
@@ -264,7 +268,7 @@ fn line<R: Read>(input: &mut Pickle<R>) -> Result<(), String> {
         .read_until(b'\n', &mut text)
         .map_err(cut)?;
     if text.last() == Some(&b'\n') {
-        Ok(())
+        Ok(text.len() as u64)
     } else {
         Err("a name in its pickle does not end".into())
     }
@@ -303,6 +307,16 @@ mod tests {
         for _ in 0..40 {
             pickle.extend(b"h\x00h\x00\x86q\x00");
         }
+        pickle.push(b'.');
+        assert!(run(&pickle).unwrap_err().contains("more, or deeper"));
+    }
+
+    #[test]
+    fn long_texts_recalled_again_and_again_are_stopped() {
+        let mut pickle = b"X\x00\x00\x10\x00".to_vec();
+        pickle.extend([b'a'; 1 << 20]);
+        pickle.extend(b"q\x00");
+        pickle.extend(b"h\x00".repeat(100));
         pickle.push(b'.');
         assert!(run(&pickle).unwrap_err().contains("more, or deeper"));
     }

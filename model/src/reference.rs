@@ -95,9 +95,14 @@ pub fn compare_vqgan(folder: &Path, device: &Device) -> Result<Vec<Comparison>> 
     let (shape, _) = stored.floats("out.decode_only")?;
     let ids = stored.integers("in.decode_ids")?;
     let factor = tokenizer.factor();
+    let [batch, _, height, width] = shape[..] else {
+        return Err(Error::Malformed(format!(
+            "{FILE}: out.decode_only has shape {shape:?}, expected 4 dimensions"
+        )));
+    };
     compare(
         "out.decode_only",
-        &tokenizer.decode(&ids, shape[0], shape[2] / factor, shape[3] / factor)?,
+        &tokenizer.decode(&ids, batch, height / factor, width / factor)?,
     )?;
     out.extend(id_checks);
     Ok(out)
@@ -146,7 +151,8 @@ fn id_errors(key: String, found: &[u32], stored: &[u32], gaps: &[f32]) -> Compar
         (n + 1, wrong + usize::from(want != got))
     });
     // Nothing to compare is not a pass.
-    let error = if count == 0 || found.len() != stored.len() {
+    let lengths = [found.len(), gaps.len()];
+    let error = if count == 0 || lengths != [stored.len(); 2] {
         f64::NAN
     } else {
         wrong as f64 / f64::from(count)

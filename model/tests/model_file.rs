@@ -217,7 +217,11 @@ fn damage_is_found() {
     for at in (0..header).step_by(11) {
         let mut bad = bytes.clone();
         bad[at] ^= 0x15;
-        let _ = ModelFile::from_bytes(&bad);
+        if let Ok(read) = ModelFile::from_bytes(&bad) {
+            let original = ModelFile::from_bytes(&bytes).unwrap();
+            assert_eq!(read.digests(), original.digests(), "byte {at}");
+            assert_eq!(read.config(), original.config(), "byte {at}");
+        }
     }
     let newer = String::from_utf8_lossy(&bytes[..header]).replacen(
         r#"\"version\":\"1\""#,

@@ -56,6 +56,22 @@ pub enum Error {
         /// "NaN", "inf" or "-inf".
         got: &'static str,
     },
+    /// A slice has another length than its shape asks for.
+    #[error("length of the {what}: expected {expected}, got {got}")]
+    Length {
+        /// Which argument.
+        what: &'static str,
+        /// The length its shape asks for.
+        expected: usize,
+        /// The length given, in numbers.
+        got: usize,
+    },
+    /// There is nothing to compute.
+    #[error("{what}: expected at least 1")]
+    Empty {
+        /// Which number or argument.
+        what: &'static str,
+    },
     /// This processor lacks the instructions of the kernel asked for.
     #[error("kernel: expected one of those this processor runs, got {got:?}")]
     Kernel {

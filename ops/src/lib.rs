@@ -1,18 +1,27 @@
 //! Fast operations on tensors for VQGAN-LC, each with a plain version that defines what it computes.
 //!
 //! - [`NearestIndex`]: the exact nearest codebook entry, [`plain::nearest`] is its definition.
+//! - [`Conv2d`]: convolution, [`plain::conv2d`] is its definition.
+//! - [`GroupNorm`]: group normalisation with swish.
+//!
+//! All give the same results to the bit on every processor and for every number of threads.
 //!
 //! This crate has no notion of networks, files or pictures. It never prints, and bad arguments give a typed [`Error`].
 
 mod check;
+mod conv;
 mod error;
+mod lanes;
 mod nearest;
+mod norm;
 pub mod plain;
 
+pub use conv::{Conv2d, ConvShape};
 pub use error::Error;
 #[doc(hidden)]
-pub use nearest::Kernel;
+pub use lanes::Kernel;
 pub use nearest::NearestIndex;
+pub use norm::GroupNorm;
 
 /// The largest dimension of a codebook entry that is served.
 pub const MAX_DIM: usize = 512;

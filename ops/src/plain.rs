@@ -1,6 +1,6 @@
 //! The definitions, written as plainly as possible. The fast versions are compared with these.
 
-use crate::{Error, check};
+use crate::{ConvShape, Error, check, conv};
 
 /// Squared distance of a query to an entry: the f32 sum over ascending `d` of `(query[d] - entry[d])^2`, each step one fused multiply-add, from 0.
 ///
@@ -35,4 +35,51 @@ pub fn nearest(table: &[f32], dim: usize, queries: &[f32], ids: &mut [u32]) -> R
         }
     }
     Ok(())
+}
+
+/// A convolution with bias: `input` `[inputs, height, width]` to `[outputs, height', width']`, row-major. Each output is one chain of
+/// fused multiply-adds from the bias, over inputs, kernel rows and kernel columns; zeros around the picture take part.
+///
+/// # Errors
+/// As [`Conv2d::new`](crate::Conv2d::new) and [`Conv2d::run`](crate::Conv2d::run).
+pub fn conv2d(
+    shape: &ConvShape,
+    weight: &[f32],
+    bias: &[f32],
+    input: &[f32],
+    height: usize,
+    width: usize,
+) -> Result<Vec<f32>, Error> {
+    conv::check(shape, weight, bias)?;
+    conv::length("input", shape.inputs * height * width, input.len())?;
+    let (Some(rows), Some(columns)) = (shape.output(height), shape.output(width)) else {
+        return Err(Error::Empty { what: "output" });
+    };
+    let before = shape.padding.0;
+    let at =
+        |channel: usize, y: usize, x: usize| match (y.checked_sub(before), x.checked_sub(before)) {
+            (Some(y), Some(x)) if y < height && x < width => {
+                input[(channel * height + y) * width + x]
+            }
+            _ => 0.0,
+        };
+    let mut output = Vec::with_capacity(shape.outputs * rows * columns);
+    for (weight, &bias) in weight.chunks_exact(weight.len() / shape.outputs).zip(bias) {
+        for y in 0..rows {
+            for x in 0..columns {
+                let mut sum = bias;
+                let mut weight = weight.iter();
+                for channel in 0..shape.inputs {
+                    for ky in 0..shape.side {
+                        for kx in 0..shape.side {
+                            let value = at(channel, y * shape.stride + ky, x * shape.stride + kx);
+                            sum = weight.next().map_or(sum, |w| value.mul_add(*w, sum));
+                        }
+                    }
+                }
+                output.push(sum);
+            }
+        }
+    }
+    Ok(output)
 }

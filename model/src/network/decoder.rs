@@ -1,20 +1,20 @@
 //! Latents to pictures.
 
 use candle_core::{Module, Result, Tensor};
-use candle_nn::{Conv2d, GroupNorm, VarBuilder};
+use candle_nn::VarBuilder;
 
-use super::layers::{Level, Middle, Upsample, conv1, conv3, norm, norm_swish};
+use super::layers::{Conv, Level, Middle, Norm, Upsample, conv1, conv3};
 use crate::VqganConfig;
 
 /// The decoder with post_quant_conv: z_q `[b, embed_dim, h, w]` to pictures `[b, 3, h*f, w*f]`, about [-1, 1], not clamped.
 pub struct Decoder {
-    post_quant_conv: Conv2d,
-    conv_in: Conv2d,
+    post_quant_conv: Conv,
+    conv_in: Conv,
     mid: Middle,
     /// From the smallest level to the full size.
     up: Vec<(Level, Option<Upsample>)>,
-    norm_out: GroupNorm,
-    conv_out: Conv2d,
+    norm_out: Norm,
+    conv_out: Conv,
 }
 
 impl Decoder {
@@ -41,7 +41,7 @@ impl Decoder {
             conv_in: conv3(cfg.z_channels, smallest, root.pp("conv_in"))?,
             mid: Middle::new(cfg, smallest, root.pp("mid"))?,
             up,
-            norm_out: norm(cfg, channels, root.pp("norm_out"))?,
+            norm_out: Norm::new(cfg, channels, true, root.pp("norm_out"))?,
             conv_out: conv3(channels, cfg.out_ch, root.pp("conv_out"))?,
         })
     }
@@ -57,6 +57,6 @@ impl Module for Decoder {
                 x = double.forward(&x)?;
             }
         }
-        self.conv_out.forward(&norm_swish(&self.norm_out, &x)?)
+        self.conv_out.forward(&self.norm_out.forward(&x)?)
     }
 }

@@ -1,20 +1,20 @@
 //! Pictures to latents.
 
 use candle_core::{Module, Result, Tensor};
-use candle_nn::{Conv2d, GroupNorm, VarBuilder};
+use candle_nn::VarBuilder;
 
-use super::layers::{Downsample, Level, Middle, conv1, conv3, norm, norm_swish};
+use super::layers::{Conv, Downsample, Level, Middle, Norm, conv1, conv3};
 use crate::VqganConfig;
 
 /// The encoder with quant_conv: `[b, 3, h, w]` in [-1, 1] to the latent z `[b, embed_dim, h/f, w/f]`.
 /// `h` and `w` must be multiples of the factor f.
 pub struct Encoder {
-    conv_in: Conv2d,
+    conv_in: Conv,
     down: Vec<(Level, Option<Downsample>)>,
     mid: Middle,
-    norm_out: GroupNorm,
-    conv_out: Conv2d,
-    quant_conv: Conv2d,
+    norm_out: Norm,
+    conv_out: Conv,
+    quant_conv: Conv,
 }
 
 impl Encoder {
@@ -40,7 +40,7 @@ impl Encoder {
             conv_in: conv3(cfg.in_channels, cfg.ch, root.pp("conv_in"))?,
             down,
             mid: Middle::new(cfg, channels, root.pp("mid"))?,
-            norm_out: norm(cfg, channels, root.pp("norm_out"))?,
+            norm_out: Norm::new(cfg, channels, true, root.pp("norm_out"))?,
             conv_out: conv3(channels, cfg.z_channels, root.pp("conv_out"))?,
             quant_conv: conv1(cfg.z_channels, cfg.embed_dim, vb.pp("quant_conv"))?,
         })
@@ -56,7 +56,7 @@ impl Module for Encoder {
                 x = half.forward(&x)?;
             }
         }
-        let x = norm_swish(&self.norm_out, &self.mid.forward(&x)?)?;
+        let x = self.norm_out.forward(&self.mid.forward(&x)?)?;
         self.quant_conv.forward(&self.conv_out.forward(&x)?)
     }
 }

@@ -1,8 +1,9 @@
 //! The blocks that encoder and decoder are made of.
 
-use candle_core::{D, Module, Result, Tensor};
+use candle_core::{D, Error, Module, Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, GroupNorm, Init, VarBuilder, ops::softmax_last_dim};
 
+use super::fast;
 use crate::VqganConfig;
 
 /// GroupNorm's epsilon in every published VQGAN.
@@ -11,59 +12,138 @@ const NORM_EPS: f64 = 1e-6;
 /// Rows of the attention matrix held at a time. The whole matrix of a 4096x4096 picture would be 17 GB.
 const ATTENTION_ROWS: usize = 1024;
 
-/// A square convolution with bias; new weights are drawn as PyTorch draws them, uniform within 1/sqrt(fan in).
-pub(super) fn conv(
-    inputs: usize,
-    outputs: usize,
-    side: usize,
-    stride: usize,
-    padding: usize,
-    vb: VarBuilder,
-) -> Result<Conv2d> {
-    let bound = 1.0 / ((inputs * side * side) as f64).sqrt();
-    let init = Init::Uniform {
-        lo: -bound,
-        up: bound,
-    };
-    let weight = vb.get_with_hints((outputs, inputs, side, side), "weight", init)?;
-    let bias = vb.get_with_hints(outputs, "bias", init)?;
-    Ok(Conv2d::new(
-        weight,
-        Some(bias),
-        Conv2dConfig {
+/// A square convolution with bias.
+pub(super) struct Conv {
+    plain: Conv2d,
+    /// Zeros above and left, below and right.
+    padding: (usize, usize),
+    fast: Option<fast::Conv>,
+}
+
+impl Conv {
+    /// New weights are drawn as PyTorch draws them, uniform within 1/sqrt(fan in).
+    fn new(
+        inputs: usize,
+        outputs: usize,
+        side: usize,
+        stride: usize,
+        padding: (usize, usize),
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let bound = 1.0 / ((inputs * side * side) as f64).sqrt();
+        let init = Init::Uniform {
+            lo: -bound,
+            up: bound,
+        };
+        let weight = vb.get_with_hints((outputs, inputs, side, side), "weight", init)?;
+        let bias = vb.get_with_hints(outputs, "bias", init)?;
+        let fast = if fast::can_pack(&weight) {
+            let shape = vqlc_ops::ConvShape {
+                inputs,
+                outputs,
+                side,
+                stride,
+                padding,
+            };
+            let (weight, bias) = (fast::values(&weight)?, fast::values(&bias)?);
+            let packed = vqlc_ops::Conv2d::new(shape, &weight, &bias).map_err(Error::wrap)?;
+            Some(fast::Conv(packed))
+        } else {
+            None
+        };
+        let config = Conv2dConfig {
             stride,
-            padding,
             ..Default::default()
-        },
-    ))
+        };
+        Ok(Self {
+            plain: Conv2d::new(weight, Some(bias), config),
+            padding,
+            fast,
+        })
+    }
+}
+
+impl Module for Conv {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(fast) = self.fast.as_ref().filter(|_| fast::takes(x)) {
+            return x.contiguous()?.apply_op1_no_bwd(fast);
+        }
+        let (before, after) = self.padding;
+        let x = x.pad_with_zeros(D::Minus1, before, after)?;
+        self.plain
+            .forward(&x.pad_with_zeros(D::Minus2, before, after)?)
+    }
 }
 
 /// A 3x3 convolution that keeps the size.
-pub(super) fn conv3(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv2d> {
-    conv(inputs, outputs, 3, 1, 1, vb)
+pub(super) fn conv3(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv> {
+    Conv::new(inputs, outputs, 3, 1, (1, 1), vb)
 }
 
 /// A 1x1 convolution.
-pub(super) fn conv1(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv2d> {
-    conv(inputs, outputs, 1, 1, 0, vb)
+pub(super) fn conv1(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv> {
+    Conv::new(inputs, outputs, 1, 1, (0, 0), vb)
 }
 
-pub(super) fn norm(cfg: &VqganConfig, channels: usize, vb: VarBuilder) -> Result<GroupNorm> {
-    candle_nn::group_norm(cfg.groups(channels), channels, NORM_EPS, vb)
+/// Group normalisation, alone or followed by swish, `x * sigmoid(x)`.
+pub(super) struct Norm {
+    plain: GroupNorm,
+    swish: bool,
+    fast: Option<fast::Norm>,
 }
 
-/// `x * sigmoid(x)` after a normalisation.
-pub(super) fn norm_swish(norm: &GroupNorm, x: &Tensor) -> Result<Tensor> {
-    norm.forward(x)?.silu()
+impl Norm {
+    pub(super) fn new(
+        cfg: &VqganConfig,
+        channels: usize,
+        swish: bool,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let groups = cfg.groups(channels);
+        let weight = vb.get_with_hints(channels, "weight", Init::Const(1.0))?;
+        let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
+        let fast = if fast::can_pack(&weight) {
+            let (weight, bias) = (fast::values(&weight)?, fast::values(&bias)?);
+            let packed = vqlc_ops::GroupNorm::new(groups, NORM_EPS, &weight, &bias, swish);
+            Some(fast::Norm(packed.map_err(Error::wrap)?))
+        } else {
+            None
+        };
+        Ok(Self {
+            plain: GroupNorm::new(weight, bias, channels, groups, NORM_EPS)?,
+            swish,
+            fast,
+        })
+    }
+}
+
+impl Module for Norm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(fast) = self.fast.as_ref().filter(|_| fast::takes(x)) {
+            return x.contiguous()?.apply_op1_no_bwd(fast);
+        }
+        let x = self.plain.forward(x)?;
+        if self.swish { x.silu() } else { Ok(x) }
+    }
+}
+
+/// `a + b`, of one shape.
+fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if fast::takes(a) && fast::takes(b) {
+        return a
+            .contiguous()?
+            .apply_op2_no_bwd(&b.contiguous()?, &fast::Add);
+    }
+    a + b
 }
 
 /// `shortcut(x) + conv2(swish(norm2(conv1(swish(norm1(x))))))`; the shortcut is 1x1 when the channel count changes.
 pub(super) struct ResBlock {
-    norm1: GroupNorm,
-    conv1: Conv2d,
-    norm2: GroupNorm,
-    conv2: Conv2d,
-    shortcut: Option<Conv2d>,
+    norm1: Norm,
+    conv1: Conv,
+    norm2: Norm,
+    conv2: Conv,
+    shortcut: Option<Conv>,
 }
 
 impl ResBlock {
@@ -74,9 +154,9 @@ impl ResBlock {
         vb: VarBuilder,
     ) -> Result<Self> {
         Ok(Self {
-            norm1: norm(cfg, inputs, vb.pp("norm1"))?,
+            norm1: Norm::new(cfg, inputs, true, vb.pp("norm1"))?,
             conv1: conv3(inputs, outputs, vb.pp("conv1"))?,
-            norm2: norm(cfg, outputs, vb.pp("norm2"))?,
+            norm2: Norm::new(cfg, outputs, true, vb.pp("norm2"))?,
             conv2: conv3(outputs, outputs, vb.pp("conv2"))?,
             shortcut: (inputs != outputs)
                 .then(|| conv1(inputs, outputs, vb.pp("nin_shortcut")))
@@ -87,28 +167,28 @@ impl ResBlock {
 
 impl Module for ResBlock {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&norm_swish(&self.norm1, x)?)?;
-        let h = self.conv2.forward(&norm_swish(&self.norm2, &h)?)?;
+        let h = self.conv1.forward(&self.norm1.forward(x)?)?;
+        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
         match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x)? + h,
-            None => x + h,
+            Some(shortcut) => add(&shortcut.forward(x)?, &h),
+            None => add(x, &h),
         }
     }
 }
 
 /// Self-attention with one head over all positions: `x + proj_out(softmax(q^T k / sqrt(C)) v)`.
 pub(super) struct AttnBlock {
-    norm: GroupNorm,
-    q: Conv2d,
-    k: Conv2d,
-    v: Conv2d,
-    proj_out: Conv2d,
+    norm: Norm,
+    q: Conv,
+    k: Conv,
+    v: Conv,
+    proj_out: Conv,
 }
 
 impl AttnBlock {
     pub(super) fn new(cfg: &VqganConfig, channels: usize, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            norm: norm(cfg, channels, vb.pp("norm"))?,
+            norm: Norm::new(cfg, channels, false, vb.pp("norm"))?,
             q: conv1(channels, channels, vb.pp("q"))?,
             k: conv1(channels, channels, vb.pp("k"))?,
             v: conv1(channels, channels, vb.pp("v"))?,
@@ -145,30 +225,27 @@ impl Module for AttnBlock {
         let attended = Tensor::cat(&rows, 1)?
             .transpose(1, 2)?
             .reshape((batch, channels, height, width))?;
-        x + self.proj_out.forward(&attended)?
+        add(x, &self.proj_out.forward(&attended)?)
     }
 }
 
 /// Halves the size: zeros right and bottom by one, 3x3 with stride 2.
-pub(super) struct Downsample(Conv2d);
+pub(super) struct Downsample(Conv);
 
 impl Downsample {
     pub(super) fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
-        conv(channels, channels, 3, 2, 0, vb.pp("conv")).map(Self)
+        Conv::new(channels, channels, 3, 2, (0, 1), vb.pp("conv")).map(Self)
     }
 }
 
 impl Module for Downsample {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.forward(
-            &x.pad_with_zeros(D::Minus1, 0, 1)?
-                .pad_with_zeros(D::Minus2, 0, 1)?,
-        )
+        self.0.forward(x)
     }
 }
 
 /// Doubles the size: nearest neighbour, then 3x3.
-pub(super) struct Upsample(Conv2d);
+pub(super) struct Upsample(Conv);
 
 impl Upsample {
     pub(super) fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
@@ -268,7 +345,7 @@ mod tests {
         let x = Tensor::arange(0f32, (4 * height * width) as f32, &Device::Cpu)?;
         let x = (x * 0.37)?.sin()?.reshape((1, 4, height, width))?;
         let y = attn.norm.forward(&x)?;
-        let flat = |conv: &Conv2d| conv.forward(&y)?.reshape((4, height * width));
+        let flat = |conv: &Conv| conv.forward(&y)?.reshape((4, height * width));
         let (q, k, v) = (flat(&attn.q)?, flat(&attn.k)?, flat(&attn.v)?);
         let weights = softmax_last_dim(&(q.t()?.contiguous()?.matmul(&k)? * 0.5)?)?;
         let out = v

@@ -4,6 +4,7 @@
 
 mod decoder;
 mod encoder;
+mod fast;
 mod layers;
 
 pub use decoder::Decoder;

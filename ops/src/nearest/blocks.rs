@@ -1,6 +1,6 @@
 //! Search over all entries, for dimensions at which a tree rules out too little.
 
-use super::lanes::{Job, LANES, Lanes, Row};
+use crate::lanes::{Job, LANES, Lanes, Row};
 
 /// Queries that go through a block together, so that one load of an entry serves several and their additions overlap.
 const TOGETHER: usize = 4;

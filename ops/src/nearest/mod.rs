@@ -3,94 +3,21 @@
 //! Up to 16 dimensions a tree of boxes along the table's principal axes is searched, beyond that all entries in blocks; see `search.rs` and `blocks.rs`.
 //! Neither holds a matrix of distances: memory is the table once more, an eighth of it for boxes, and some bytes a query.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod blocks;
-mod lanes;
 mod rotation;
-mod scalar;
 mod search;
 mod tree;
 
 use rayon::prelude::*;
 
 use self::blocks::{BlockSearch, Blocks};
-use self::lanes::{Job, Lanes};
 use self::search::TreeSearch;
 use self::tree::Tree;
-use crate::{Error, check};
+use crate::lanes::Proven;
+use crate::{Error, Kernel, check};
 
 /// The largest dimension at which a tree rules out enough.
 const MAX_TREE_DIM: usize = 16;
-
-/// The instructions a search is done with. All give the same ids and distances; chosen by [`NearestIndex::build`], forced only by tests and self-tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
-    /// `f32::mul_add`, on any processor.
-    Scalar,
-    /// AVX2 and FMA.
-    Avx2,
-    /// AVX-512 F.
-    Avx512,
-}
-
-impl Kernel {
-    /// The kernels this processor runs, the fastest last.
-    #[must_use]
-    pub fn available() -> Vec<Self> {
-        let mut kernels = vec![Self::Scalar];
-        #[cfg(target_arch = "x86_64")]
-        {
-            kernels.extend(avx2::Avx2::detect().map(|_| Self::Avx2));
-            kernels.extend(avx512::Avx512::detect().map(|_| Self::Avx512));
-        }
-        kernels
-    }
-}
-
-/// A kernel that this processor is known to run.
-#[derive(Clone, Copy, Debug)]
-enum Proven {
-    Scalar(scalar::Scalar),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Avx2),
-    #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Avx512),
-}
-
-impl Proven {
-    fn new(kernel: Kernel) -> Option<Self> {
-        match kernel {
-            Kernel::Scalar => Some(Self::Scalar(scalar::Scalar)),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => avx2::Avx2::detect().map(Self::Avx2),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => avx512::Avx512::detect().map(Self::Avx512),
-            #[cfg(not(target_arch = "x86_64"))]
-            Kernel::Avx2 | Kernel::Avx512 => None,
-        }
-    }
-
-    fn best() -> Self {
-        Kernel::available()
-            .into_iter()
-            .rev()
-            .find_map(Self::new)
-            .unwrap_or(Self::Scalar(scalar::Scalar))
-    }
-
-    fn run<J: Job>(self, job: J) -> J::Output {
-        match self {
-            Self::Scalar(lanes) => lanes.run(job),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(lanes) => lanes.run(job),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(lanes) => lanes.run(job),
-        }
-    }
-}
 
 /// How a table is laid out.
 #[derive(Clone, Debug)]

@@ -15,8 +15,8 @@
 //! So `sqrt(L) <= (sqrt(best) k + margin) k` with `k >= (1 - u)^-((D + 2) / 2)`; `k = 1 + 2u (D + 4)` leaves room for the roundings of the limit's own computation.
 //! Overflow makes `margin` or the limit infinite and then nothing is left out; a bound that is NaN (infinite minus infinite) is not greater than any limit, and is visited.
 
-use super::lanes::{Job, LANES, Lanes, Row};
 use super::tree::Tree;
+use crate::lanes::{Job, LANES, Lanes, Row};
 
 /// More levels than a tree of `MAX_ENTRIES` entries has.
 const MAX_LEVELS: usize = 8;

@@ -3,8 +3,8 @@
 //! Entries are cut by planes across the widest principal axis into leaves of 16; 16 consecutive leaves make a group, 16 consecutive groups a group of the next
 //! level, and so on up to one. For each group the boxes around its 16 members lie side by side, so that one pass over 16 lanes bounds the distance to all of them.
 
-use super::lanes::{LANES, Row};
 use super::rotation::Rotation;
+use crate::lanes::{LANES, Row};
 
 /// The boxes of one level of the tree.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
-//! Fast kernels against their plain versions: bit packing and the nearest-entry search.
+//! Fast kernels against their plain versions: bit packing, the nearest-entry search and convolution.
 
 use vqlc_format::pack;
 use vqlc_model::rng::Rng;
-use vqlc_ops::{NearestIndex, plain};
+use vqlc_ops::{Conv2d, ConvShape, NearestIndex, plain};
 
 use super::Outcome;
 
@@ -87,5 +87,51 @@ pub(super) fn nearest() -> Outcome {
     Outcome::ok(format!(
         "{} in 7 tables",
         crate::text::things(compared, "query").replace("querys", "queries")
+    ))
+}
+
+/// The convolutions of the network at sizes that leave tiles half full; equal to the bit.
+pub(super) fn convolution() -> Outcome {
+    let mut rng = Rng::new(3);
+    let mut compared = 0u64;
+    for (inputs, outputs, side, stride, padding) in [
+        (3, 32, 3, 1, (1, 1)),
+        (32, 3, 3, 1, (1, 1)),
+        (16, 16, 3, 2, (0, 1)),
+        (24, 8, 1, 1, (0, 0)),
+    ] {
+        let shape = ConvShape {
+            inputs,
+            outputs,
+            side,
+            stride,
+            padding,
+        };
+        let (height, width) = (20, 52);
+        let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.normal() as f32).collect() };
+        let weight = draw(outputs * inputs * side * side);
+        let (bias, input) = (draw(outputs), draw(inputs * height * width));
+        let compute = || {
+            let slow = plain::conv2d(&shape, &weight, &bias, &input, height, width)?;
+            let mut fast = vec![0.0; slow.len()];
+            Conv2d::new(shape, &weight, &bias)?.run(&input, height, width, &mut fast)?;
+            Ok::<_, vqlc_ops::Error>((fast, slow))
+        };
+        match compute() {
+            Err(err) => return Outcome::failed(err.to_string()),
+            Ok((fast, slow)) => {
+                let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+                if !fast.iter().zip(&slow).all(same) {
+                    return Outcome::failed(format!(
+                        "{inputs} to {outputs} channels, {side} x {side}"
+                    ));
+                }
+                compared += slow.len() as u64;
+            }
+        }
+    }
+    Outcome::ok(format!(
+        "{} in 4 shapes",
+        crate::text::things(compared, "value")
     ))
 }

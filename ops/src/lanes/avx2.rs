@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{Job, Lanes, Row};
+use super::{Job, LANES, Lanes, Row};
 
 /// Proof that this processor has AVX2 and FMA: [`Avx2::detect`] is the only way to one.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,7 @@ pub(super) fn bits() -> bool {
 
 impl Lanes for Avx2 {
     type V = [__m256; 2];
+    const MANY_REGISTERS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -47,6 +48,24 @@ impl Lanes for Avx2 {
             _mm256_store_ps(at.add(8), v[1]);
         }
         row
+    }
+
+    #[inline(always)]
+    fn load_from(self, values: &[f32; LANES]) -> Self::V {
+        let at = values.as_ptr();
+        // SAFETY: self proves AVX; there are 16 f32.
+        unsafe { [_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8))] }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
+        // SAFETY: self proves FMA.
+        unsafe {
+            [
+                _mm256_fmadd_ps(a[0], b[0], sum[0]),
+                _mm256_fmadd_ps(a[1], b[1], sum[1]),
+            ]
+        }
     }
 
     #[inline(always)]

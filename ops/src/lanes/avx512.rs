@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{Job, Lanes, Row};
+use super::{Job, LANES, Lanes, Row};
 
 /// Proof that this processor has AVX-512 F: [`Avx512::detect`] is the only way to one.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,7 @@ impl Avx512 {
 
 impl Lanes for Avx512 {
     type V = __m512;
+    const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -36,6 +37,18 @@ impl Lanes for Avx512 {
         // SAFETY: self proves AVX-512 F; a row is 16 f32 on a 64-byte boundary.
         unsafe { _mm512_store_ps(row.0.as_mut_ptr(), v) };
         row
+    }
+
+    #[inline(always)]
+    fn load_from(self, values: &[f32; LANES]) -> Self::V {
+        // SAFETY: self proves AVX-512 F; there are 16 f32.
+        unsafe { _mm512_loadu_ps(values.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
+        // SAFETY: self proves AVX-512 F.
+        unsafe { _mm512_fmadd_ps(a, b, sum) }
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Lanes as arrays, for any processor. `f32::mul_add` rounds once also where the hardware has no such instruction.
 
-use super::lanes::{Job, LANES, Lanes, Row};
+use super::{Job, LANES, Lanes, Row};
 
 /// Lanes as plain arrays.
 #[derive(Clone, Copy, Debug)]
@@ -8,6 +8,7 @@ pub(crate) struct Scalar;
 
 impl Lanes for Scalar {
     type V = [f32; LANES];
+    const MANY_REGISTERS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -22,6 +23,16 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn store(self, v: Self::V) -> Row {
         Row(v)
+    }
+
+    #[inline(always)]
+    fn load_from(self, values: &[f32; LANES]) -> Self::V {
+        *values
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i].mul_add(b[i], sum[i]))
     }
 
     #[inline(always)]
