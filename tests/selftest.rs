@@ -61,7 +61,7 @@ fn every_check_passes_here() {
     .json();
     assert_eq!(
         (&json["ok"], json["checks"].as_array().unwrap().len()),
-        (&true.into(), 4)
+        (&true.into(), 5)
     );
 }
 
