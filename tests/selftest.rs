@@ -31,6 +31,7 @@ fn every_check_passes_here() {
     for check in [
         "bit packing",
         "nearest entry",
+        "convolution",
         "token file",
         "ids, any batch",
         "reference out.ids",
