@@ -19,7 +19,7 @@ use crate::seal::seal;
 use crate::sections::{Front, check_spec};
 use crate::spec::{Picture, Spec, Summary};
 
-/// A killed job loses the work of at most about this long.
+/// A killed job loses the pictures of at most about this long, or those since the last [`Writer::flush`].
 const CHECKPOINT: Duration = Duration::from_secs(1);
 /// Bytes of shapes, labels, names and sizes after which a journal entry is written.
 const SIDE_BYTES: usize = 1 << 20;
@@ -229,6 +229,13 @@ impl Writer {
         if self.spec.sizes {
             self.side.sizes.push((picture.width, picture.height));
         }
+    }
+
+    /// Journals all that was handed over so far, so that a killed job need not do it again. Call it where pictures come
+    /// seldom: `push` by itself journals on the first picture after a second, and those that follow wait for the next.
+    pub fn flush(&mut self) -> Result<()> {
+        self.refuse_failed()?;
+        self.guarded(Self::checkpoint)
     }
 
     /// Completes the file, syncs it, gives it its name and removes the journal. `positions` is how many inputs there were,

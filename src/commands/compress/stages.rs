@@ -100,6 +100,8 @@ impl Stages<'_> {
                 for coded in batch? {
                     self.write(coded, writer, tally)?;
                 }
+                // A batch can take the network long: a killed job should not have to do it again.
+                writer.flush()?;
             }
             Ok(())
         })
