@@ -6,11 +6,20 @@ use std::{
 };
 
 /// A crate of the workspace, and the crates of the workspace it may use.
-const MAY_USE: [(&str, &str, &[&str]); 4] = [
+const MAY_USE: [(&str, &str, &[&str]); 5] = [
     ("format", "vqlc-format", &[]),
     ("ops", "vqlc-ops", &[]),
     ("model", "vqlc-model", &["vqlc-ops"]),
-    (".", "vqlc", &["vqlc-format", "vqlc-ops", "vqlc-model"]),
+    (
+        "train",
+        "vqlc-train",
+        &["vqlc-format", "vqlc-ops", "vqlc-model"],
+    ),
+    (
+        ".",
+        "vqlc",
+        &["vqlc-format", "vqlc-ops", "vqlc-model", "vqlc-train"],
+    ),
 ];
 
 /// What a library must not depend on, outside its tests: the command line's crates, and untyped errors.

@@ -30,6 +30,19 @@ impl StrictParams {
         device: &Device,
         build: impl FnOnce(VarBuilder) -> candle_core::Result<T>,
     ) -> Result<T> {
+        Self::build_for(tensors, device, DType::F32, build)
+    }
+
+    /// As [`Self::build`], for layers that multiply in `compute` (their builder's dtype): F32 or BF16. Parameters stay f32.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_for<T>(
+        tensors: Arc<Tensors>,
+        device: &Device,
+        compute: DType,
+        build: impl FnOnce(VarBuilder) -> candle_core::Result<T>,
+    ) -> Result<T> {
         let params = Self {
             tensors: tensors.clone(),
             used: Arc::default(),
@@ -38,7 +51,7 @@ impl StrictParams {
         let (used, fault) = (params.used.clone(), params.fault.clone());
         let built = build(VarBuilder::from_backend(
             Box::new(params),
-            DType::F32,
+            compute,
             device.clone(),
         ));
         if let Some(fault) = fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -73,7 +86,7 @@ impl SimpleBackend for StrictParams {
         shape: Shape,
         name: &str,
         _: Init,
-        dtype: DType,
+        _: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
         let Some(tensor) = self.tensors.get(name) else {
@@ -94,17 +107,12 @@ impl SimpleBackend for StrictParams {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.into());
-        tensor.to_device(device)?.to_dtype(dtype)
+        tensor.to_device(device)?.to_dtype(DType::F32)
     }
 
-    fn get_unchecked(
-        &self,
-        name: &str,
-        dtype: DType,
-        device: &Device,
-    ) -> candle_core::Result<Tensor> {
+    fn get_unchecked(&self, name: &str, _: DType, device: &Device) -> candle_core::Result<Tensor> {
         match self.tensors.get(name) {
-            Some(tensor) => tensor.to_device(device)?.to_dtype(dtype),
+            Some(tensor) => tensor.to_device(device)?.to_dtype(DType::F32),
             None => Err(self.refuse(Error::MissingTensor {
                 name: name.into(),
                 expected: vec![],

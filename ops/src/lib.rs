@@ -3,6 +3,7 @@
 //! - [`NearestIndex`]: the exact nearest codebook entry, [`plain::nearest`] is its definition.
 //! - [`Conv2d`]: convolution, [`plain::conv2d`] is its definition.
 //! - [`GroupNorm`]: group normalisation with swish.
+//! - [`mod@tensor`]: operations on candle's tensors, with gradients.
 //!
 //! All give the same results to the bit on every processor and for every number of threads.
 //!
@@ -15,6 +16,7 @@ mod lanes;
 mod nearest;
 mod norm;
 pub mod plain;
+pub mod tensor;
 
 pub use conv::{Conv2d, ConvShape};
 pub use error::Error;

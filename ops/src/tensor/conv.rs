@@ -1,0 +1,71 @@
+//! Convolution.
+
+use candle_core::{D, DType, Result, Tensor};
+
+/// Where a square convolution's kernel is laid on its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Step from output to output.
+    pub stride: usize,
+    /// Rows and columns of zeros before (above, left) and after (below, right) the input.
+    pub padding: (usize, usize),
+}
+
+impl Window {
+    /// Stride 1 and `padding` zeros on every side.
+    #[must_use]
+    pub fn same(padding: usize) -> Self {
+        Self {
+            stride: 1,
+            padding: (padding, padding),
+        }
+    }
+}
+
+/// Convolves `x` `[b, inputs, h, w]` with `weight` `[outputs, inputs, side, side]` (f32) and `bias` `[outputs]` (f32).
+/// Differentiable in all three.
+///
+/// # Errors
+/// Shapes that do not fit; a tensor operation's.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    compute: DType,
+) -> Result<Tensor> {
+    let _ = compute;
+    plain(x, weight, bias, window, 1)
+}
+
+/// Convolves each channel of `x` `[b, c, h, w]` by itself, `weight` `[c, 1, side, side]`, `bias` `[c]` (f32).
+/// Differentiable in all three.
+///
+/// # Errors
+/// Shapes that do not fit; a tensor operation's.
+pub fn depthwise(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+) -> Result<Tensor> {
+    plain(x, weight, bias, window, weight.dim(0)?)
+}
+
+fn plain(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    groups: usize,
+) -> Result<Tensor> {
+    let (before, after) = window.padding;
+    let x = x
+        .pad_with_zeros(D::Minus1, before, after)?
+        .pad_with_zeros(D::Minus2, before, after)?;
+    let y = x.conv2d(weight, 0, window.stride, 1, groups)?;
+    match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+        None => Ok(y),
+    }
+}

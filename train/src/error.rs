@@ -1,0 +1,66 @@
+//! What can go wrong in training.
+
+use std::path::{Path, PathBuf};
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system said no.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file it was about.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A configuration that cannot be trained with, or that is not one.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// A file that is not what it should be.
+    #[error("{path}: {reason}", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, expected and found.
+        reason: String,
+    },
+    /// A value handed in has the wrong length or size.
+    #[error("{what}: expected {expected}, found {found}")]
+    Argument {
+        /// What it is.
+        what: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What it was.
+        found: String,
+    },
+    /// The tokenizer's own.
+    #[error(transparent)]
+    Model(#[from] vqlc_model::Error),
+    /// An operation's.
+    #[error(transparent)]
+    Ops(#[from] vqlc_ops::Error),
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    pub(crate) fn malformed(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Malformed {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+        }
+    }
+}

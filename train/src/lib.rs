@@ -1,0 +1,9 @@
+//! Fits VQGAN-LC tokenizers (arXiv 2406.11837): the codebook, the losses, the optimisers, the loop, and the metrics.
+//!
+//! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
+
+pub mod error;
+pub mod params;
+
+pub use error::{Error, Result};
+pub use params::Params;
