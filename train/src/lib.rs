@@ -2,8 +2,10 @@
 //!
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
+pub mod config;
 pub mod error;
 pub mod params;
 
+pub use config::TokenizerConfig;
 pub use error::{Error, Result};
 pub use params::Params;
