@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod params;
+pub mod reference;
 
 pub use error::{Error, Result};
 pub use params::Params;
