@@ -5,6 +5,7 @@
 pub mod config;
 pub mod error;
 pub mod params;
+pub mod reference;
 
 pub use config::TokenizerConfig;
 pub use error::{Error, Result};
