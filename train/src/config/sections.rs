@@ -202,6 +202,8 @@ pub struct CheckpointConfig {
     pub every: u64,
     /// How many are kept.
     pub keep: usize,
+    /// Whether the exported model's weights are rounded to f16, which halves it.
+    pub export_half: bool,
 }
 
 /// `[watch]`.

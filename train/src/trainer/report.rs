@@ -31,7 +31,7 @@ pub struct StepReport {
     pub discriminator: f64,
     /// The adaptive weight.
     pub adaptive_weight: f64,
-    /// Norm of the generator's gradient before clipping.
+    /// Greatest norm of the generator's gradient, before clipping.
     pub gradient_norm: f64,
     /// Learning rate of the last step.
     pub lr: f64,
@@ -39,11 +39,11 @@ pub struct StepReport {
     pub images_per_s: f64,
     /// Share of the time spent waiting for pictures.
     pub data_wait: f64,
-    /// Share of the entries used in the last `codes` x 4 tokens or so, since the last count began.
+    /// Share of the entries used by the tokens counted in this window (at most four an entry).
     pub utilisation: f64,
     /// Perplexity of the same tokens.
     pub perplexity: f64,
-    /// Tokens counted.
+    /// Tokens in the window.
     pub tokens: u64,
 }
 
@@ -59,6 +59,23 @@ pub trait Progress {
     fn stop_requested(&self) -> bool;
 }
 
+impl StepReport {
+    /// The values that are means over steps and batches.
+    pub(super) fn losses(&mut self) -> [&mut f64; 9] {
+        [
+            &mut self.loss,
+            &mut self.l1,
+            &mut self.l2,
+            &mut self.perceptual,
+            &mut self.quantizer,
+            &mut self.quantization_error,
+            &mut self.generator,
+            &mut self.discriminator,
+            &mut self.adaptive_weight,
+        ]
+    }
+}
+
 /// Sums of losses since the last line.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Means {
@@ -70,36 +87,19 @@ impl Means {
     /// Adds one step's values.
     pub(super) fn add(&mut self, step: &StepReport) {
         self.steps += 1;
-        for (sum, value) in Self::fields(&mut self.sums)
-            .into_iter()
-            .zip(Self::fields(&mut step.clone()))
-        {
+        for (sum, value) in self.sums.losses().into_iter().zip(step.clone().losses()) {
             *sum += *value;
         }
+        self.sums.gradient_norm = self.sums.gradient_norm.max(step.gradient_norm);
     }
 
-    /// The means so far, and starts anew.
+    /// The means so far (of the gradient's norm the greatest), and starts anew.
     pub(super) fn take(&mut self) -> StepReport {
         let steps = self.steps.max(1) as f64;
         let mut out = std::mem::take(self).sums;
-        for sum in Self::fields(&mut out) {
+        for sum in out.losses() {
             *sum /= steps;
         }
         out
-    }
-
-    fn fields(report: &mut StepReport) -> [&mut f64; 10] {
-        [
-            &mut report.loss,
-            &mut report.l1,
-            &mut report.l2,
-            &mut report.perceptual,
-            &mut report.quantizer,
-            &mut report.quantization_error,
-            &mut report.generator,
-            &mut report.discriminator,
-            &mut report.adaptive_weight,
-            &mut report.gradient_norm,
-        ]
     }
 }
