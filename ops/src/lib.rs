@@ -11,6 +11,8 @@
 
 mod check;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod error;
 mod lanes;
 mod nearest;

@@ -34,6 +34,10 @@ pub fn conv2d(
     window: Window,
     compute: DType,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::conv2d(x, weight, bias, window, 1, compute);
+    }
     let _ = compute;
     plain(x, weight, bias, window, 1)
 }
@@ -49,6 +53,10 @@ pub fn depthwise(
     bias: Option<&Tensor>,
     window: Window,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::conv2d(x, weight, bias, window, weight.dim(0)?, x.dtype());
+    }
     plain(x, weight, bias, window, weight.dim(0)?)
 }
 
