@@ -34,6 +34,7 @@ fn shuffled(batch: usize, threads: usize) -> LoaderOptions {
         order: Order::Shuffled {
             seed: 11,
             augment: Augment {
+                min_scale: 1.0,
                 max_scale: 1.5,
                 flip: true,
             },
@@ -209,6 +210,7 @@ fn folders_and_options_that_cannot_be_are_errors() {
         order: Order::Shuffled {
             seed: 1,
             augment: Augment {
+                min_scale: 1.0,
                 max_scale,
                 flip: false,
             },

@@ -8,7 +8,9 @@ use crate::{Error, Result};
 /// How training pictures are varied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augment {
-    /// The short side is resized to a uniformly drawn number of pixels from the crop's size to that times this, rounded; at least 1.
+    /// The short side is resized to a uniformly drawn number of pixels, from the crop's size times this, rounded; at least 1.
+    pub min_scale: f64,
+    /// To that times this; at least `min_scale`.
     pub max_scale: f64,
     /// Whether every second picture, by a drawn bit, has left and right exchanged.
     pub flip: bool,
@@ -18,6 +20,7 @@ impl Default for Augment {
     /// As the VQGAN of Esser et al. (2021): crops of the picture resized to the crop's size, mirrored half of the time.
     fn default() -> Self {
         Self {
+            min_scale: 1.0,
             max_scale: 1.0,
             flip: true,
         }
@@ -43,10 +46,11 @@ pub(super) fn crop(seed: u64, epoch: u64, slot: u64, size: u32, augment: &Augmen
     // One output of the generator for each part, so that neighbouring slots have unrelated streams.
     let part = |state: u64, part: u64| Rng::new(state.wrapping_add(part)).next_u64();
     let mut rng = Rng::new(part(part(part(seed, 0), epoch), slot));
-    let longest = f64::from(size) * augment.max_scale;
-    let choices = (longest.round() as u32).saturating_sub(size) + 1;
+    let side = |scale: f64| (f64::from(size) * scale).round() as u32;
+    let shortest = side(augment.min_scale);
+    let choices = side(augment.max_scale).saturating_sub(shortest) + 1;
     SquareCrop {
-        short_side: size + ((rng.uniform() * f64::from(choices)) as u32).min(choices - 1),
+        short_side: shortest + ((rng.uniform() * f64::from(choices)) as u32).min(choices - 1),
         size,
         across: rng.uniform(),
         down: rng.uniform(),
@@ -71,12 +75,14 @@ pub(super) fn check(size: u32, order: &Order) -> Result<()> {
         return Ok(());
     };
     let scale = augment.max_scale;
-    if scale >= 1.0 && scale * f64::from(size) <= f64::from(1 << 16) {
+    let ordered = augment.min_scale >= 1.0 && augment.min_scale <= scale;
+    if ordered && scale * f64::from(size) <= f64::from(1 << 16) {
         Ok(())
     } else {
         Err(Error::Config(format!(
-            "the largest crop scale is 1 to {} for pictures of {size} pixels, got {scale}",
-            f64::from(1 << 16) / f64::from(size)
+            "crop scales are 1 to {} for pictures of {size} pixels, the least first, got {} to {scale}",
+            f64::from(1 << 16) / f64::from(size),
+            augment.min_scale
         )))
     }
 }
