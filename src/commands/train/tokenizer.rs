@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde::Serialize;
+use vqlc_model::Tokenizer;
 use vqlc_train::{
     TokenizerConfig,
     trainer::{Evaluation, Outcome, Progress, StepReport, TokenizerTrainer, UsageReport},
@@ -100,12 +101,21 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     watcher.steps.finish();
-    let path = out.join("model.safetensors");
-    let model = trainer.model()?;
-    model.write(&path)?;
-    reporter.note(&format!("wrote {}", path.display()));
-    let usage = trainer.measure_usage(&model, &mut watcher)?;
-    let evaluation = trainer.evaluate(&model)?;
+    let (path, usage, evaluation) = match trainer.model()? {
+        Some(model) => {
+            let path = out.join("model.safetensors");
+            model.write(&path)?;
+            reporter.note(&format!("wrote {}", path.display()));
+            let tokenizer = Tokenizer::new(&model, &device)?;
+            let usage = trainer.measure_usage(&tokenizer, &watcher)?;
+            (Some(path), usage, trainer.evaluate(&tokenizer)?)
+        }
+        None => {
+            reporter.note("the fc quantizer searches on the unit sphere, which no model file holds: none is written");
+            let usage = trainer.measure_usage(&trainer, &watcher)?;
+            (None, usage, trainer.evaluate(&trainer)?)
+        }
+    };
     let summary = Summary {
         model: path,
         steps: trainer.steps(),
@@ -143,9 +153,10 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
     let stored = out.join("config.toml");
     let told = match (&args.config, &args.preset) {
         (Some(file), _) => Some(TokenizerConfig::read(file, &set)?),
-        (None, Some(name)) => {
-            Some(TokenizerConfig::parse(TokenizerConfig::preset_text(name)?, &set)?)
-        }
+        (None, Some(name)) => Some(TokenizerConfig::parse(
+            TokenizerConfig::preset_text(name)?,
+            &set,
+        )?),
         (None, None) => None,
     };
     if args.resume {
@@ -164,7 +175,9 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
         return Ok(going_on);
     }
     told.ok_or_else(|| {
-        anyhow::anyhow!("name a configuration: --preset small, or --config FILE (see --print-config)")
+        anyhow::anyhow!(
+            "name a configuration: --preset small, or --config FILE (see --print-config)"
+        )
     })
 }
 
@@ -223,7 +236,7 @@ impl Progress for Watcher {
 /// What came of a run.
 #[derive(Serialize)]
 struct Summary {
-    model: PathBuf,
+    model: Option<PathBuf>,
     steps: u64,
     usage: UsageReport,
     evaluation: Option<Evaluation>,
@@ -232,9 +245,12 @@ struct Summary {
 impl Summary {
     fn text(&self) -> String {
         let usage = &self.usage;
+        let model = self
+            .model
+            .as_ref()
+            .map_or("none".into(), |path| path.display().to_string());
         let mut text = format!(
-            "model         {}\nsteps         {}\nplain pass    {:.2} % of the entries used by {} tokens, perplexity {:.0}\nseeded crops  {:.2} % of the entries used by {} tokens, perplexity {:.0}\n",
-            self.model.display(),
+            "model         {model}\nsteps         {}\nplain pass    {:.2} % of the entries used by {} tokens, perplexity {:.0}\nseeded crops  {:.2} % of the entries used by {} tokens, perplexity {:.0}\n",
             text::count(self.steps),
             100.0 * usage.plain.utilisation,
             text::count(usage.plain.tokens),

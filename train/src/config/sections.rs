@@ -40,6 +40,8 @@ pub struct DataConfig {
     pub images: Option<PathBuf>,
     /// A folder to measure on at the end, centre crops of `eval_size`.
     pub eval: Option<PathBuf>,
+    /// EfficientNet-Lite0's weights, for the perceptual distances measured there.
+    pub eval_weights: Option<PathBuf>,
     /// Side of the square crops, pixels; a multiple of the network's factor.
     pub size: usize,
     /// Side of the crops measured, pixels.

@@ -9,11 +9,15 @@ use super::{TokenizerTrainer, start::is_network};
 use crate::{Result, config::QuantizerKind};
 
 impl TokenizerTrainer {
-    /// The model as it would be used: averaged weights where there are any, the codebook projected once.
+    /// The model as it would be used: averaged weights where there are any, the codebook projected once. `None` for the fc quantizer,
+    /// whose search on the unit sphere no model file stands for.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for the fc quantizer, whose ids a model file cannot stand for.
-    pub fn model(&mut self) -> Result<ModelFile> {
+    /// A weight that is too large for f16 where `checkpoint.export_half` asks for it.
+    pub fn model(&mut self) -> Result<Option<ModelFile>> {
+        if self.config.quantizer.kind == QuantizerKind::Fc {
+            return Ok(None);
+        }
         let half = self.config.checkpoint.export_half;
         self.with_averages(|run| {
             let mut tensors = run.params.values()?;
@@ -34,11 +38,11 @@ impl TokenizerTrainer {
                     half,
                     provenance,
                 };
-                return Ok(assemble(tensors, &options)?.model);
+                return Ok(Some(assemble(tensors, &options)?.model));
             }
             config.code_dim = config.embed_dim;
             tensors.insert(CODEBOOK.into(), run.quantizer.table()?);
-            Ok(ModelFile::new(config, provenance, tensors, None)?)
+            Ok(Some(ModelFile::new(config, provenance, tensors, None)?))
         })
     }
 
