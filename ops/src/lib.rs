@@ -11,6 +11,7 @@
 
 mod check;
 mod conv;
+mod conv_grad;
 mod error;
 mod lanes;
 mod nearest;

@@ -34,7 +34,9 @@ pub fn conv2d(
     window: Window,
     compute: DType,
 ) -> Result<Tensor> {
-    let _ = compute;
+    if x.device().is_cpu() {
+        return super::conv_cpu::conv2d(x, weight, bias, window, compute);
+    }
     plain(x, weight, bias, window, 1)
 }
 
