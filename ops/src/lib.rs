@@ -13,6 +13,7 @@ mod check;
 mod conv;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod conv_grad;
 mod error;
 mod lanes;
 mod nearest;

@@ -38,7 +38,9 @@ pub fn conv2d(
     if x.device().is_cuda() {
         return crate::cuda::conv2d(x, weight, bias, window, 1, compute);
     }
-    let _ = compute;
+    if x.device().is_cpu() {
+        return super::conv_cpu::conv2d(x, weight, bias, window, compute);
+    }
     plain(x, weight, bias, window, 1)
 }
 

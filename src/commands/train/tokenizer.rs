@@ -101,6 +101,7 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     watcher.steps.finish();
+    trainer.settle()?;
     let (path, usage, evaluation) = match trainer.model()? {
         Some(model) => {
             let path = out.join("model.safetensors");
