@@ -3,7 +3,9 @@
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
 pub mod error;
+pub mod optim;
 pub mod params;
+pub mod reference;
 
 pub use error::{Error, Result};
 pub use params::Params;
