@@ -64,6 +64,31 @@ impl Reporter {
         }
     }
 
+    /// Progress through the steps of a training run.
+    pub(crate) fn steps(&self, total: u64) -> Steps {
+        let bar = if self.quiet || !std::io::stderr().is_terminal() {
+            ProgressBar::hidden()
+        } else {
+            let bar = ProgressBar::new(total);
+            bar.set_style(
+                ProgressStyle::with_template(
+                    "step {human_pos}/{human_len} [{bar:20}] {eta} left, {msg}",
+                )
+                .expect("the template is a constant")
+                .progress_chars("=> "),
+            );
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        };
+        Steps {
+            bar,
+            quiet: self.quiet,
+            total,
+            first: None,
+            said: None,
+        }
+    }
+
     /// Progress through `total` pictures of which `done` are there already.
     pub(crate) fn progress(&self, what: &'static str, total: u64, done: u64) -> Progress {
         let bar = if self.quiet || !std::io::stderr().is_terminal() {
@@ -151,6 +176,49 @@ impl Progress {
     /// A line that must be seen, above the bar and even with `-q`.
     pub(crate) fn warn(&self, line: &str) {
         self.bar.suspend(|| say(line));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How far a training run is.
+pub(crate) struct Steps {
+    bar: ProgressBar,
+    quiet: bool,
+    total: u64,
+    /// The first step told of, and when: what the time left is reckoned from.
+    first: Option<(u64, Instant)>,
+    said: Option<Instant>,
+}
+
+impl Steps {
+    /// Step `step` is done; `text` are its losses.
+    pub(crate) fn at(&mut self, step: u64, text: &str) {
+        let (first, start) = *self.first.get_or_insert((step, Instant::now()));
+        if !self.bar.is_hidden() {
+            self.bar.set_position(step);
+            self.bar.set_message(text.to_owned());
+        } else if !self.quiet
+            && (step == self.total || self.said.is_none_or(|said| said.elapsed() >= PLAIN_EVERY))
+        {
+            self.said = Some(Instant::now());
+            let a_step = start.elapsed().as_secs_f64() / (step - first).max(1) as f64;
+            let left = a_step * self.total.saturating_sub(step) as f64;
+            let left = if step > first {
+                format!(", {} left", span(left))
+            } else {
+                String::new()
+            };
+            say(&format!("step {step} of {}: {text}{left}", self.total));
+        }
+    }
+
+    /// A line for people above the bar.
+    pub(crate) fn note(&self, reporter: &Reporter, text: &str) {
+        self.bar.suspend(|| reporter.note(text));
     }
 
     /// Takes the bar away.

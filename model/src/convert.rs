@@ -61,7 +61,7 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported> {
 ///
 /// # Errors
 /// As [`import`].
-pub(crate) fn assemble(tensors: Tensors, options: &ImportOptions) -> Result<Imported> {
+pub fn assemble(tensors: Tensors, options: &ImportOptions) -> Result<Imported> {
     let (mut tensors, left_out) = sort_out(tensors)?;
     let config = match options.config.clone() {
         Some(config) => config,

@@ -11,7 +11,7 @@ use crate::lanes::{Job, LANES, Lanes, Proven};
 use crate::{Error, Kernel};
 
 /// Output channels computed together.
-const BLOCK: usize = 8;
+pub(crate) const BLOCK: usize = 8;
 /// Columns a padded row is a multiple of: the widest tile.
 const TILE: usize = 2 * LANES;
 
@@ -38,8 +38,13 @@ impl ConvShape {
         Some(padded.checked_sub(self.side)? / self.stride + 1)
     }
 
-    fn weights(&self) -> usize {
+    pub(crate) fn weights(&self) -> usize {
         self.outputs * self.inputs * self.side * self.side
+    }
+
+    /// Whether nothing depends on where a picture's rows end: then one long row wastes no lanes.
+    pub(crate) fn is_flat(&self) -> bool {
+        self.side == 1 && self.stride == 1 && self.padding == (0, 0)
     }
 }
 
@@ -109,9 +114,7 @@ impl Conv2d {
     ) -> Result<(), Error> {
         let shape = &self.shape;
         length("input", shape.inputs * height * width, input.len())?;
-        // A 1x1 convolution with stride 1 knows no rows: one long one wastes no lanes.
-        let flat = shape.side == 1 && shape.stride == 1 && shape.padding == (0, 0);
-        let (height, width) = if flat {
+        let (height, width) = if shape.is_flat() {
             (1, height * width)
         } else {
             (height, width)
@@ -124,14 +127,15 @@ impl Conv2d {
             return Err(Error::Empty { what: "output" });
         }
         let planes = Planes::new(shape, input, height, width, columns);
-        let taps = shape.inputs * shape.side * shape.side;
+        let taps = planes.taps(shape.side);
         output
             .par_chunks_mut(BLOCK * rows * columns)
-            .zip(self.weights.par_chunks(taps))
+            .zip(self.weights.par_chunks(shape.inputs * taps.len()))
             .zip(&self.bias)
             .for_each(|((output, weights), bias)| {
                 self.kernel.run(BlockJob {
                     planes: &planes,
+                    taps: &taps,
                     inputs: shape.inputs,
                     step: shape.stride * planes.row,
                     weights,
@@ -147,18 +151,20 @@ impl Conv2d {
 
 /// The picture with its zeros around it. Columns are sorted by their remainder modulo the stride, so that those of one kernel column
 /// lie side by side for neighbouring outputs.
-struct Planes<'a> {
-    values: Cow<'a, [f32]>,
+pub(crate) struct Planes<'a> {
+    pub(crate) values: Cow<'a, [f32]>,
     /// Values of a channel.
-    plane: usize,
+    pub(crate) plane: usize,
     /// Values of a row, all remainders.
-    row: usize,
-    /// Where each kernel row and column starts, from the place of the output.
-    taps: Vec<usize>,
+    pub(crate) row: usize,
+    /// Values of a row of one remainder: whole tiles and the reach of the kernel.
+    part: usize,
+    stride: usize,
 }
 
 impl<'a> Planes<'a> {
-    fn new(
+    /// For `shape`'s kernel laid at `columns` places of a row.
+    pub(crate) fn new(
         shape: &ConvShape,
         input: &'a [f32],
         height: usize,
@@ -176,16 +182,15 @@ impl<'a> Planes<'a> {
         let row = stride * part;
         let padded = height + padding.0 + padding.1;
         let plane = padded * row;
-        let tap = |ky: usize, kx: usize| ky * row + (kx % stride) * part + kx / stride;
-        let taps = (0..side).flat_map(|ky| (0..side).map(move |kx| (ky, kx)));
-        let taps = taps.map(|(ky, kx)| tap(ky, kx)).collect();
-        if plane == height * width {
-            return Self {
-                values: Cow::Borrowed(input),
-                plane,
-                row,
-                taps,
-            };
+        let mut planes = Self {
+            values: Cow::Borrowed(input),
+            plane,
+            row,
+            part,
+            stride,
+        };
+        if stride == 1 && row == width && padded == height {
+            return planes;
         }
         let mut values = vec![0.0; shape.inputs * plane];
         values
@@ -208,27 +213,37 @@ impl<'a> Planes<'a> {
                     }
                 }
             });
-        Self {
-            values: Cow::Owned(values),
-            plane,
-            row,
-            taps,
-        }
+        planes.values = Cow::Owned(values);
+        planes
+    }
+
+    /// Where a kernel row and column starts, from the place of the output.
+    pub(crate) fn tap(&self, ky: usize, kx: usize) -> usize {
+        ky * self.row + (kx % self.stride) * self.part + kx / self.stride
+    }
+
+    /// Every [`Planes::tap`] of a square kernel, row by row.
+    pub(crate) fn taps(&self, side: usize) -> Vec<usize> {
+        let taps = (0..side).flat_map(|ky| (0..side).map(move |kx| (ky, kx)));
+        taps.map(|(ky, kx)| self.tap(ky, kx)).collect()
     }
 }
 
 /// One block of output channels.
-struct BlockJob<'a> {
-    planes: &'a Planes<'a>,
-    inputs: usize,
+pub(crate) struct BlockJob<'a> {
+    pub(crate) planes: &'a Planes<'a>,
+    /// By [`Planes::tap`].
+    pub(crate) taps: &'a [usize],
+    pub(crate) inputs: usize,
     /// Values from an output row's first input to that of the next.
-    step: usize,
-    weights: &'a [[f32; BLOCK]],
-    bias: &'a [f32; BLOCK],
+    pub(crate) step: usize,
+    /// For each input, for each tap, the block's weights.
+    pub(crate) weights: &'a [[f32; BLOCK]],
+    pub(crate) bias: &'a [f32; BLOCK],
     /// `[at most BLOCK, rows, columns]`
-    output: &'a mut [f32],
-    rows: usize,
-    columns: usize,
+    pub(crate) output: &'a mut [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
 }
 
 impl Job for BlockJob<'_> {
@@ -281,7 +296,7 @@ impl BlockJob<'_> {
         let mut weights = self.weights.iter();
         for input in 0..self.inputs {
             let plane = &self.planes.values[input * self.planes.plane + at..];
-            for (&tap, weights) in self.planes.taps.iter().zip(&mut weights) {
+            for (&tap, weights) in self.taps.iter().zip(&mut weights) {
                 let mut x = [lanes.splat(0.0); T];
                 for (t, values) in plane[tap..tap + T * LANES].chunks_exact(LANES).enumerate() {
                     if let Ok(values) = values.try_into() {

@@ -11,6 +11,9 @@
 
 mod check;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod conv_grad;
 mod error;
 mod lanes;
 mod nearest;

@@ -27,7 +27,7 @@ fn every_kernel_gives_the_definition_to_the_bit() {
             (5, 3, (2, 1)),
             (1, 2, (0, 0)),
         ] {
-            for (height, width) in [(4, 4), (7, 16), (6, 33), (5, 65), (8, 32)] {
+            for (height, width) in [(4, 4), (7, 16), (6, 33), (5, 65), (8, 32), (2, 64)] {
                 let shape = ConvShape {
                     inputs,
                     outputs,

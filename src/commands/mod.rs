@@ -11,6 +11,7 @@ pub(crate) mod model;
 pub(crate) mod recover;
 pub(crate) mod selftest;
 pub(crate) mod split;
+pub(crate) mod train;
 pub(crate) mod validate;
 
 use crate::{cli::Command, exit::Exit};
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Selftest(args) => selftest::run(args),
+        Command::Train(args) => train::run(args),
         Command::Completions(args) => completions::run(args),
     }
 }

@@ -35,6 +35,26 @@ pub enum Error {
         /// What it was.
         found: String,
     },
+    /// A loss or a gradient is infinite or not a number.
+    #[error(
+        "step {step}: a loss or gradient is not finite; the last checkpoint is whole: go on from it with a lower optimizer.lr or with optimizer.clip"
+    )]
+    Diverged {
+        /// The step that could not be made.
+        step: u64,
+    },
+    /// A run to go on with that never wrote a checkpoint.
+    #[error("{folder}: no checkpoint to go on from; start the run without --resume", folder = folder.display())]
+    NoCheckpoint {
+        /// The run's folder.
+        folder: PathBuf,
+    },
+    /// A folder that holds another run.
+    #[error("{folder}: there is a run already; go on with --resume, or name another folder", folder = folder.display())]
+    RunExists {
+        /// The run's folder.
+        folder: PathBuf,
+    },
     /// The tokenizer's own.
     #[error(transparent)]
     Model(#[from] vqlc_model::Error),

@@ -2,10 +2,13 @@
 //!
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
+pub mod config;
+pub mod data;
 pub mod error;
 pub mod optim;
 pub mod params;
 pub mod reference;
 
+pub use config::TokenizerConfig;
 pub use error::{Error, Result};
 pub use params::Params;

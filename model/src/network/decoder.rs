@@ -1,9 +1,9 @@
 //! Latents to pictures.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::layers::{Conv, Level, Middle, Norm, Upsample, conv1, conv3};
+use super::layers::{Conv, Level, Middle, Norm, Upsample, conv1, conv3, entering};
 use crate::VqganConfig;
 
 /// The decoder with post_quant_conv: z_q `[b, embed_dim, h, w]` to pictures `[b, 3, h*f, w*f]`, about [-1, 1], not clamped.
@@ -15,6 +15,7 @@ pub struct Decoder {
     up: Vec<(Level, Option<Upsample>)>,
     norm_out: Norm,
     conv_out: Conv,
+    compute: DType,
 }
 
 impl Decoder {
@@ -43,13 +44,20 @@ impl Decoder {
             up,
             norm_out: Norm::new(cfg, channels, true, root.pp("norm_out"))?,
             conv_out: conv3(channels, cfg.out_ch, root.pp("conv_out"))?,
+            compute: vb.dtype(),
         })
     }
-}
 
-impl Module for Decoder {
-    fn forward(&self, z_q: &Tensor) -> Result<Tensor> {
-        let x = self.conv_in.forward(&self.post_quant_conv.forward(z_q)?)?;
+    /// Everything before the last convolution: z_q to its input, `[b, ch, h*f, w*f]`, in the dtype the network computes in.
+    ///
+    /// The adaptive weight of the adversarial loss (Esser et al. 2021, equation 7) needs the gradient at the last convolution's weight
+    /// alone: detach these, and only [`Self::picture`] is differentiated.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn features(&self, z_q: &Tensor) -> Result<Tensor> {
+        let z_q = entering(z_q, self.compute)?;
+        let x = self.conv_in.forward(&self.post_quant_conv.forward(&z_q)?)?;
         let mut x = self.mid.forward(&x)?;
         for (level, double) in &self.up {
             x = level.forward(&x)?;
@@ -57,6 +65,20 @@ impl Module for Decoder {
                 x = double.forward(&x)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&x)?)
+        self.norm_out.forward(&x)
+    }
+
+    /// The last convolution: [`Self::features`] to pictures, f32.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn picture(&self, features: &Tensor) -> Result<Tensor> {
+        self.conv_out.forward(features)?.to_dtype(DType::F32)
+    }
+}
+
+impl Module for Decoder {
+    fn forward(&self, z_q: &Tensor) -> Result<Tensor> {
+        self.picture(&self.features(z_q)?)
     }
 }

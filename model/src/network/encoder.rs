@@ -1,12 +1,12 @@
 //! Pictures to latents.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::layers::{Conv, Downsample, Level, Middle, Norm, conv1, conv3};
+use super::layers::{Conv, Downsample, Level, Middle, Norm, conv1, conv3, entering};
 use crate::VqganConfig;
 
-/// The encoder with quant_conv: `[b, 3, h, w]` in [-1, 1] to the latent z `[b, embed_dim, h/f, w/f]`.
+/// The encoder with quant_conv: `[b, 3, h, w]` in [-1, 1] to the latent z `[b, embed_dim, h/f, w/f]`, both f32.
 /// `h` and `w` must be multiples of the factor f.
 pub struct Encoder {
     conv_in: Conv,
@@ -15,6 +15,7 @@ pub struct Encoder {
     norm_out: Norm,
     conv_out: Conv,
     quant_conv: Conv,
+    compute: DType,
 }
 
 impl Encoder {
@@ -43,13 +44,14 @@ impl Encoder {
             norm_out: Norm::new(cfg, channels, true, root.pp("norm_out"))?,
             conv_out: conv3(channels, cfg.z_channels, root.pp("conv_out"))?,
             quant_conv: conv1(cfg.z_channels, cfg.embed_dim, vb.pp("quant_conv"))?,
+            compute: vb.dtype(),
         })
     }
 }
 
 impl Module for Encoder {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = self.conv_in.forward(x)?;
+        let mut x = self.conv_in.forward(&entering(x, self.compute)?)?;
         for (level, half) in &self.down {
             x = level.forward(&x)?;
             if let Some(half) = half {
@@ -57,6 +59,7 @@ impl Module for Encoder {
             }
         }
         let x = self.norm_out.forward(&self.mid.forward(&x)?)?;
-        self.quant_conv.forward(&self.conv_out.forward(&x)?)
+        let z = self.quant_conv.forward(&self.conv_out.forward(&x)?)?;
+        z.to_dtype(DType::F32)
     }
 }

@@ -1,7 +1,8 @@
 //! The blocks that encoder and decoder are made of.
 
-use candle_core::{D, Error, Module, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, GroupNorm, Init, VarBuilder, ops::softmax_last_dim};
+use candle_core::{D, DType, Error, Module, Result, Tensor};
+use candle_nn::{Init, VarBuilder, ops};
+use vqlc_ops::tensor::{self, Window};
 
 use super::fast;
 use crate::VqganConfig;
@@ -12,11 +13,21 @@ const NORM_EPS: f64 = 1e-6;
 /// Rows of the attention matrix held at a time. The whole matrix of a 4096x4096 picture would be 17 GB.
 const ATTENTION_ROWS: usize = 1024;
 
+/// `x` as the layers of a network that multiplies in `compute` take it: on CUDA activations have that dtype, on the CPU they stay f32.
+pub(super) fn entering(x: &Tensor, compute: DType) -> Result<Tensor> {
+    if x.device().is_cuda() {
+        x.to_dtype(compute)
+    } else {
+        Ok(x.clone())
+    }
+}
+
 /// A square convolution with bias.
 pub(super) struct Conv {
-    plain: Conv2d,
-    /// Zeros above and left, below and right.
-    padding: (usize, usize),
+    weight: Tensor,
+    bias: Tensor,
+    window: Window,
+    compute: DType,
     fast: Option<fast::Conv>,
 }
 
@@ -26,8 +37,7 @@ impl Conv {
         inputs: usize,
         outputs: usize,
         side: usize,
-        stride: usize,
-        padding: (usize, usize),
+        window: Window,
         vb: VarBuilder,
     ) -> Result<Self> {
         let bound = 1.0 / ((inputs * side * side) as f64).sqrt();
@@ -37,13 +47,13 @@ impl Conv {
         };
         let weight = vb.get_with_hints((outputs, inputs, side, side), "weight", init)?;
         let bias = vb.get_with_hints(outputs, "bias", init)?;
-        let fast = if fast::can_pack(&weight) {
+        let fast = if fast::can_pack(&weight) && fast::can_pack(&bias) {
             let shape = vqlc_ops::ConvShape {
                 inputs,
                 outputs,
                 side,
-                stride,
-                padding,
+                stride: window.stride,
+                padding: window.padding,
             };
             let (weight, bias) = (fast::values(&weight)?, fast::values(&bias)?);
             let packed = vqlc_ops::Conv2d::new(shape, &weight, &bias).map_err(Error::wrap)?;
@@ -51,13 +61,11 @@ impl Conv {
         } else {
             None
         };
-        let config = Conv2dConfig {
-            stride,
-            ..Default::default()
-        };
         Ok(Self {
-            plain: Conv2d::new(weight, Some(bias), config),
-            padding,
+            weight,
+            bias,
+            window,
+            compute: vb.dtype(),
             fast,
         })
     }
@@ -68,26 +76,25 @@ impl Module for Conv {
         if let Some(fast) = self.fast.as_ref().filter(|_| fast::takes(x)) {
             return x.contiguous()?.apply_op1_no_bwd(fast);
         }
-        let (before, after) = self.padding;
-        let x = x.pad_with_zeros(D::Minus1, before, after)?;
-        self.plain
-            .forward(&x.pad_with_zeros(D::Minus2, before, after)?)
+        tensor::conv2d(x, &self.weight, Some(&self.bias), self.window, self.compute)
     }
 }
 
 /// A 3x3 convolution that keeps the size.
 pub(super) fn conv3(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv> {
-    Conv::new(inputs, outputs, 3, 1, (1, 1), vb)
+    Conv::new(inputs, outputs, 3, Window::same(1), vb)
 }
 
 /// A 1x1 convolution.
 pub(super) fn conv1(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Conv> {
-    Conv::new(inputs, outputs, 1, 1, (0, 0), vb)
+    Conv::new(inputs, outputs, 1, Window::same(0), vb)
 }
 
 /// Group normalisation, alone or followed by swish, `x * sigmoid(x)`.
 pub(super) struct Norm {
-    plain: GroupNorm,
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
     swish: bool,
     fast: Option<fast::Norm>,
 }
@@ -102,7 +109,7 @@ impl Norm {
         let groups = cfg.groups(channels);
         let weight = vb.get_with_hints(channels, "weight", Init::Const(1.0))?;
         let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
-        let fast = if fast::can_pack(&weight) {
+        let fast = if fast::can_pack(&weight) && fast::can_pack(&bias) {
             let (weight, bias) = (fast::values(&weight)?, fast::values(&bias)?);
             let packed = vqlc_ops::GroupNorm::new(groups, NORM_EPS, &weight, &bias, swish);
             Some(fast::Norm(packed.map_err(Error::wrap)?))
@@ -110,7 +117,9 @@ impl Norm {
             None
         };
         Ok(Self {
-            plain: GroupNorm::new(weight, bias, channels, groups, NORM_EPS)?,
+            weight,
+            bias,
+            groups,
             swish,
             fast,
         })
@@ -122,8 +131,8 @@ impl Module for Norm {
         if let Some(fast) = self.fast.as_ref().filter(|_| fast::takes(x)) {
             return x.contiguous()?.apply_op1_no_bwd(fast);
         }
-        let x = self.plain.forward(x)?;
-        if self.swish { x.silu() } else { Ok(x) }
+        let (weight, bias) = (&self.weight, &self.bias);
+        tensor::group_norm(x, weight, bias, self.groups, NORM_EPS, self.swish)
     }
 }
 
@@ -134,7 +143,7 @@ fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             .contiguous()?
             .apply_op2_no_bwd(&b.contiguous()?, &fast::Add);
     }
-    a + b
+    tensor::add(a, b)
 }
 
 /// `shortcut(x) + conv2(swish(norm2(conv1(swish(norm1(x))))))`; the shortcut is 1x1 when the channel count changes.
@@ -174,6 +183,18 @@ impl Module for ResBlock {
             None => add(x, &h),
         }
     }
+}
+
+/// Softmax over the last dimension, computed in f32.
+fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let wide = scores.to_dtype(DType::F32)?;
+    // The one-pass softmax has no backward.
+    let weights = if wide.track_op() {
+        ops::softmax(&wide, D::Minus1)?
+    } else {
+        ops::softmax_last_dim(&wide)?
+    };
+    weights.to_dtype(scores.dtype())
 }
 
 /// Self-attention with one head over all positions: `x + proj_out(softmax(q^T k / sqrt(C)) v)`.
@@ -219,7 +240,7 @@ impl Module for AttnBlock {
         let mut rows = Vec::with_capacity(positions.div_ceil(ATTENTION_ROWS));
         for start in (0..positions).step_by(ATTENTION_ROWS) {
             let q = q.narrow(1, start, ATTENTION_ROWS.min(positions - start))?;
-            let weights = softmax_last_dim(&(q.contiguous()?.matmul(&k)? * scale)?)?;
+            let weights = softmax(&(q.contiguous()?.matmul(&k)? * scale)?)?;
             rows.push(weights.matmul(&v)?);
         }
         let attended = Tensor::cat(&rows, 1)?
@@ -234,7 +255,11 @@ pub(super) struct Downsample(Conv);
 
 impl Downsample {
     pub(super) fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
-        Conv::new(channels, channels, 3, 2, (0, 1), vb.pp("conv")).map(Self)
+        let window = Window {
+            stride: 2,
+            padding: (0, 1),
+        };
+        Conv::new(channels, channels, 3, window, vb.pp("conv")).map(Self)
     }
 }
 
@@ -255,14 +280,7 @@ impl Upsample {
 
 impl Module for Upsample {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        // By broadcast and reshape: the backward pass of candle's own upsampling overwrites gradients.
-        let (batch, channels, height, width) = x.dims4()?;
-        let x = x
-            .reshape((batch, channels, height, 1, width, 1))?
-            .broadcast_as((batch, channels, height, 2, width, 2))?
-            .contiguous()?
-            .reshape((batch, channels, 2 * height, 2 * width))?;
-        self.0.forward(&x)
+        self.0.forward(&tensor::upsample2(x)?)
     }
 }
 
@@ -347,7 +365,7 @@ mod tests {
         let y = attn.norm.forward(&x)?;
         let flat = |conv: &Conv| conv.forward(&y)?.reshape((4, height * width));
         let (q, k, v) = (flat(&attn.q)?, flat(&attn.k)?, flat(&attn.v)?);
-        let weights = softmax_last_dim(&(q.t()?.contiguous()?.matmul(&k)? * 0.5)?)?;
+        let weights = softmax(&(q.t()?.contiguous()?.matmul(&k)? * 0.5)?)?;
         let out = v
             .matmul(&weights.t()?.contiguous()?)?
             .reshape((1, 4, height, width))?;

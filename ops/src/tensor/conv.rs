@@ -34,7 +34,13 @@ pub fn conv2d(
     window: Window,
     compute: DType,
 ) -> Result<Tensor> {
-    let _ = compute;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::conv2d(x, weight, bias, window, 1, compute);
+    }
+    if x.device().is_cpu() {
+        return super::conv_cpu::conv2d(x, weight, bias, window, compute);
+    }
     plain(x, weight, bias, window, 1)
 }
 
@@ -49,6 +55,10 @@ pub fn depthwise(
     bias: Option<&Tensor>,
     window: Window,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::conv2d(x, weight, bias, window, weight.dim(0)?, x.dtype());
+    }
     plain(x, weight, bias, window, weight.dim(0)?)
 }
 

@@ -4,6 +4,7 @@
 //! and summed in f32; parameters stay f32 either way, and gradients of parameters come back in f32.
 
 mod conv;
+mod conv_cpu;
 mod elementwise;
 mod nearest;
 mod norm;

@@ -10,6 +10,10 @@ use crate::NearestIndex;
 /// # Errors
 /// Numbers that are not finite; shapes that do not fit.
 pub fn nearest(queries: &Tensor, table: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if queries.device().is_cuda() {
+        return crate::cuda::nearest(queries, table);
+    }
     let (count, dim) = queries.dims2()?;
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let index = NearestIndex::build(&values(table)?, dim).map_err(Error::wrap)?;

@@ -15,6 +15,10 @@ pub fn group_norm(
     eps: f64,
     swish: bool,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::group_norm(x, weight, bias, groups, eps, swish);
+    }
     let (batch, channels) = (x.dim(0)?, x.dim(1)?);
     let flat = x.reshape((batch, groups, ()))?;
     let centred = flat.broadcast_sub(&flat.mean_keepdim(D::Minus1)?)?;

@@ -4,3 +4,6 @@
 mod adam_steps;
 
 pub use adam_steps::compare_adam_steps;
+//! This crate's parts compared with an independent implementation's tensors; [`vqlc_model::reference`] says what they are.
+
+pub mod vqgan_gradients;

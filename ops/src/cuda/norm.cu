@@ -1,0 +1,171 @@
+// Group normalisation (Wu and He 2018; biased variance) with swish, u * sigmoid(u), where `swish` is not 0, and its gradients.
+// x, y, dy, dx are [batch, channels, area]; a row is the channels / groups planes of one picture that are normalised together.
+// Statistics and sums are f32 whatever T is, and every sum has a fixed order. W numbers are read as one; W divides area.
+
+#define ROW_THREADS 512
+#define PLANE_THREADS 128
+
+// How many numbers, their mean, and the sum of their squared deviations from it.
+struct Moments {
+    float count, mean, deviations;
+};
+
+// Chan, Golub and LeVeque 1979: nothing is lost where the mean is far from 0.
+__device__ inline Moments merge(Moments a, Moments b) {
+    float count = a.count + b.count;
+    if (count == 0.0f) {
+        return a;
+    }
+    float share = b.count / count, apart = b.mean - a.mean;
+    Moments both = {count, a.mean + apart * share, a.deviations + b.deviations + apart * apart * a.count * share};
+    return both;
+}
+
+__device__ inline float sigmoid(float u) { return 1.0f / (1.0f + expf(-u)); }
+
+// The gradient at u, given that at y.
+__device__ inline float before_swish(float dy, float u, u32 swish) {
+    if (!swish) {
+        return dy;
+    }
+    float s = sigmoid(u);
+    return dy * (s * (1.0f + u * (1.0f - s)));
+}
+
+// Also writes stats [batch * groups, 2]: mean, 1 / sqrt(variance + eps). A block of ROW_THREADS a row.
+template <class T, int W>
+__device__ void forward(const T* x, const float* weight, const float* bias, T* y, float* stats, u32 channels,
+                        u32 groups, u32 area, float eps, u32 swish) {
+    __shared__ Moments shared[ROW_THREADS];
+    u32 row = blockIdx.x, planes = channels / groups;
+    u32 packs_a_plane = area / W, packs = planes * packs_a_plane;
+    const Pack<T, W>* in = (const Pack<T, W>*)x + (u64)row * packs;
+    Pack<T, W>* out = (Pack<T, W>*)y + (u64)row * packs;
+
+    Moments mine = {0.0f, 0.0f, 0.0f};
+    for (u32 i = threadIdx.x; i < packs; i += ROW_THREADS) {
+        Pack<T, W> pack = in[i];
+        float mean = 0.0f, deviations = 0.0f;
+        for (int w = 0; w < W; w++) {
+            mean += to_float(pack.at[w]);
+        }
+        mean *= 1.0f / W;
+        for (int w = 0; w < W; w++) {
+            float apart = to_float(pack.at[w]) - mean;
+            deviations += apart * apart;
+        }
+        Moments of_pack = {(float)W, mean, deviations};
+        mine = merge(mine, of_pack);
+    }
+    shared[threadIdx.x] = mine;
+    __syncthreads();
+    for (int half = ROW_THREADS / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) {
+            shared[threadIdx.x] = merge(shared[threadIdx.x], shared[threadIdx.x + half]);
+        }
+        __syncthreads();
+    }
+    float mean = shared[0].mean;
+    float scale = 1.0f / sqrtf(shared[0].deviations / shared[0].count + eps);
+    if (threadIdx.x == 0) {
+        stats[2 * row] = mean;
+        stats[2 * row + 1] = scale;
+    }
+
+    u32 first = (row % groups) * planes;
+    for (u32 i = threadIdx.x; i < packs; i += ROW_THREADS) {
+        u32 channel = first + i / packs_a_plane;
+        float by = weight[channel], add = bias[channel];
+        Pack<T, W> pack = in[i];
+        for (int w = 0; w < W; w++) {
+            float u = (to_float(pack.at[w]) - mean) * scale * by + add;
+            put(pack.at[w], swish ? u * sigmoid(u) : u);
+        }
+        out[i] = pack;
+    }
+}
+
+// sums [batch, 2, channels]: the plane's part of the gradients of bias and weight. A block of PLANE_THREADS a plane.
+template <class T, int W>
+__device__ void sums(const T* x, const T* dy, const float* weight, const float* bias, const float* stats, float* sums,
+                     u32 channels, u32 groups, u32 area, u32 swish) {
+    __shared__ float shared[PLANE_THREADS];
+    u32 plane = blockIdx.x, channel = plane % channels, row = plane / (channels / groups);
+    float mean = stats[2 * row], scale = stats[2 * row + 1], by = weight[channel], add = bias[channel];
+    const Pack<T, W>* in = (const Pack<T, W>*)(x + (u64)plane * area);
+    const Pack<T, W>* grad = (const Pack<T, W>*)(dy + (u64)plane * area);
+    float of_bias = 0.0f, of_weight = 0.0f;
+    for (u32 i = threadIdx.x; i < area / W; i += PLANE_THREADS) {
+        Pack<T, W> values = in[i], grads = grad[i];
+        for (int w = 0; w < W; w++) {
+            float unit = (to_float(values.at[w]) - mean) * scale;
+            float du = before_swish(to_float(grads.at[w]), unit * by + add, swish);
+            of_bias += du;
+            of_weight += du * unit;
+        }
+    }
+    of_bias = block_sum<PLANE_THREADS>(of_bias, shared);
+    of_weight = block_sum<PLANE_THREADS>(of_weight, shared);
+    if (threadIdx.x == 0) {
+        u64 at = (u64)(plane / channels) * 2 * channels + channel;
+        sums[at] = of_bias;
+        sums[at + channels] = of_weight;
+    }
+}
+
+// With g = du * weight and z = (x - mean) * scale: dx = scale * (g - mean(g) - z * mean(g z)), means over the row.
+// A block of ROW_THREADS a row.
+template <class T, int W>
+__device__ void backward(const T* x, const T* dy, const float* weight, const float* bias, const float* stats,
+                         const float* sums, T* dx, u32 channels, u32 groups, u32 area, u32 swish) {
+    u32 row = blockIdx.x, planes = channels / groups, first = (row % groups) * planes;
+    u32 packs_a_plane = area / W, packs = planes * packs_a_plane;
+    float mean = stats[2 * row], scale = stats[2 * row + 1];
+    const float* of_bias = sums + (u64)(row / groups) * 2 * channels + first;
+    const float* of_weight = of_bias + channels;
+    float mean_g = 0.0f, mean_gz = 0.0f;
+    for (u32 c = 0; c < planes; c++) {
+        mean_g += weight[first + c] * of_bias[c];
+        mean_gz += weight[first + c] * of_weight[c];
+    }
+    float count = (float)planes * (float)area;
+    mean_g /= count;
+    mean_gz /= count;
+
+    const Pack<T, W>* in = (const Pack<T, W>*)x + (u64)row * packs;
+    const Pack<T, W>* grad = (const Pack<T, W>*)dy + (u64)row * packs;
+    Pack<T, W>* out = (Pack<T, W>*)dx + (u64)row * packs;
+    for (u32 i = threadIdx.x; i < packs; i += ROW_THREADS) {
+        u32 channel = first + i / packs_a_plane;
+        float by = weight[channel], add = bias[channel];
+        Pack<T, W> values = in[i], grads = grad[i];
+        for (int w = 0; w < W; w++) {
+            float unit = (to_float(values.at[w]) - mean) * scale;
+            float g = before_swish(to_float(grads.at[w]), unit * by + add, swish) * by;
+            put(values.at[w], scale * (g - mean_g - unit * mean_gz));
+        }
+        out[i] = values;
+    }
+}
+
+#define KERNELS(NAME, T, W)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                         \
+        norm_forward_##NAME(const T* x, const float* weight, const float* bias, T* y, float* stats, u32 channels,     \
+                            u32 groups, u32 area, float eps, u32 swish) {                                             \
+        forward<T, W>(x, weight, bias, y, stats, channels, groups, area, eps, swish);                                 \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(PLANE_THREADS)                                                       \
+        norm_sums_##NAME(const T* x, const T* dy, const float* weight, const float* bias, const float* stats,         \
+                         float* parts, u32 channels, u32 groups, u32 area, u32 swish) {                               \
+        sums<T, W>(x, dy, weight, bias, stats, parts, channels, groups, area, swish);                                 \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                         \
+        norm_backward_##NAME(const T* x, const T* dy, const float* weight, const float* bias, const float* stats,     \
+                             const float* parts, T* dx, u32 channels, u32 groups, u32 area, u32 swish) {              \
+        backward<T, W>(x, dy, weight, bias, stats, parts, dx, channels, groups, area, swish);                         \
+    }
+
+KERNELS(f32, float, 1)
+KERNELS(f32_wide, float, 4)
+KERNELS(bf16, bf16, 1)
+KERNELS(bf16_wide, bf16, 8)

@@ -1,0 +1,73 @@
+//! `vqlc train evaluate`: what a tokenizer is worth on a folder of pictures.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use vqlc_train::trainer;
+
+use crate::{
+    cli::{DeviceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
+    default_model,
+    exit::Exit,
+    text,
+};
+
+const EXAMPLES: &str = "\
+Every picture's short side is resized to --size (bicubic), the centre is cut out, and both sides are compared as \
+8-bit pictures: means over pictures. With EfficientNet-Lite0's weights also the perceptual distance and the \
+Fréchet distance on its features; the latter is no FID.
+
+Examples:
+  vqlc train evaluate held-out
+  vqlc train evaluate --model run/model.safetensors --weights efficientnet_lite0.safetensors held-out";
+
+/// `vqlc train evaluate IMAGES`
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct EvaluateArgs {
+    /// The folder of pictures
+    #[arg(value_name = "IMAGES")]
+    images: PathBuf,
+    #[command(flatten)]
+    model: ModelFileArgs,
+    /// EfficientNet-Lite0's weights, for the perceptual and the Fréchet distance
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Side of the crops, pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
+    size: u16,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
+    let threads = args.threads.apply()?;
+    let tokenizer = default_model::load(&args.model, &args.device)?;
+    let size = usize::from(args.size);
+    anyhow::ensure!(
+        size > 0 && size.is_multiple_of(tokenizer.factor()),
+        "--size {size} is not a multiple of {}",
+        tokenizer.factor()
+    );
+    let found = trainer::evaluate(
+        &tokenizer,
+        &args.images,
+        size,
+        threads,
+        args.weights.as_deref(),
+    )?;
+    if args.output.json {
+        text::print_json(&found)?;
+    } else {
+        text::print(&found.text())?;
+    }
+    Ok(if found.skipped > 0 {
+        Exit::Skipped
+    } else {
+        Exit::Ok
+    })
+}

@@ -1,0 +1,30 @@
+//! `vqlc train`: fitting tokenizers, and measuring them.
+
+mod evaluate;
+mod tokenizer;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Exit;
+
+/// `vqlc train ...`
+#[derive(Args)]
+pub(crate) struct TrainArgs {
+    #[command(subcommand)]
+    command: TrainCommand,
+}
+
+#[derive(Subcommand)]
+enum TrainCommand {
+    /// Train a tokenizer on a folder of pictures
+    Tokenizer(Box<tokenizer::TokenizerArgs>),
+    /// Measure a tokenizer on a folder of pictures
+    Evaluate(evaluate::EvaluateArgs),
+}
+
+pub(crate) fn run(args: TrainArgs) -> anyhow::Result<Exit> {
+    match args.command {
+        TrainCommand::Tokenizer(args) => tokenizer::run(&args),
+        TrainCommand::Evaluate(args) => evaluate::run(&args),
+    }
+}

@@ -1,0 +1,268 @@
+//! `vqlc train tokenizer`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use serde::Serialize;
+use vqlc_model::Tokenizer;
+use vqlc_train::{
+    TokenizerConfig,
+    trainer::{Evaluation, Outcome, Progress, StepReport, TokenizerTrainer, UsageReport},
+};
+
+use crate::{
+    cli::{DeviceArgs, OutputArgs, ThreadArgs},
+    exit::Exit,
+    interrupt,
+    report::{self, Reporter, Steps},
+    text,
+};
+
+const EXAMPLES: &str = "\
+The run's folder holds config.toml, checkpoints/, metrics.jsonl, TensorBoard events, grids/ of \
+pictures beside their reconstructions, and at the end model.safetensors, which `vqlc compress --model` takes. \
+A run that was stopped or killed goes on with --resume, step for step as if it had not been.
+
+Examples:
+  vqlc train tokenizer --print-config small > my.toml
+  vqlc train tokenizer --config my.toml --images photos --codebook codebook.safetensors --out run
+  vqlc train tokenizer --preset tiny --images photos --out run --set run.steps=50
+  vqlc train tokenizer --resume --out run";
+
+/// `vqlc train tokenizer`
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TokenizerArgs {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    /// A configuration by name: paper-f16, paper-f8, small or tiny
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Print a preset's configuration, with comments, and end
+    #[arg(long, value_name = "NAME", exclusive = true)]
+    print_config: Option<String>,
+    /// The run's folder
+    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
+    out: Option<PathBuf>,
+    /// Go on with the run in that folder, from its newest checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// The folder to learn from (data.images)
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// A folder to measure the model on at the end (data.eval)
+    #[arg(long, value_name = "DIR")]
+    eval: Option<PathBuf>,
+    /// The codebook that `vqlc codebook` made (quantizer.codebook)
+    #[arg(long, value_name = "FILE")]
+    codebook: Option<PathBuf>,
+    /// The weights of the perceptual loss's network (loss.perceptual_weights); once for each file
+    #[arg(long, value_name = "FILE")]
+    perceptual_weights: Vec<PathBuf>,
+    /// Change one value of the configuration, such as run.steps=1000
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
+    if let Some(name) = &args.print_config {
+        text::print(TokenizerConfig::preset_text(name)?)?;
+        return Ok(Exit::Ok);
+    }
+    let Some(out) = args.out.as_deref() else {
+        bail!("--out DIR is missing: the run's folder");
+    };
+    let reporter = Reporter::new(&args.output);
+    args.threads.apply()?;
+    interrupt::install()?;
+    let config = configuration(args, out)?;
+    let device = args.device.device.open()?;
+    let mut watcher = Watcher {
+        reporter,
+        steps: reporter.steps(config.run.steps),
+    };
+    let mut trainer = TokenizerTrainer::new(config, out, &device, args.resume, &mut watcher)
+        .with_context(|| format!("cannot train in {}", out.display()))?;
+    if trainer.run(&mut watcher)? == Outcome::Stopped {
+        watcher.steps.finish();
+        report::say(&format!(
+            "vqlc: stopped after step {}; `vqlc train tokenizer --resume --out {}` goes on from there",
+            trainer.steps(),
+            out.display()
+        ));
+        return Ok(Exit::Interrupted);
+    }
+    watcher.steps.finish();
+    trainer.settle()?;
+    let (path, usage, evaluation) = match trainer.model()? {
+        Some(model) => {
+            let path = out.join("model.safetensors");
+            model.write(&path)?;
+            reporter.note(&format!("wrote {}", path.display()));
+            let tokenizer = Tokenizer::new(&model, &device)?;
+            let usage = trainer.measure_usage(&tokenizer, &watcher)?;
+            (Some(path), usage, trainer.evaluate(&tokenizer)?)
+        }
+        None => {
+            reporter.note("the fc quantizer searches on the unit sphere, which no model file holds: none is written");
+            let usage = trainer.measure_usage(&trainer, &watcher)?;
+            (None, usage, trainer.evaluate(&trainer)?)
+        }
+    };
+    let summary = Summary {
+        model: path,
+        steps: trainer.steps(),
+        usage,
+        evaluation,
+    };
+    if args.output.json {
+        text::print_json(&summary)?;
+    } else {
+        text::print(&summary.text())?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The configuration of a new run, or of the one that goes on.
+fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerConfig> {
+    let mut set = Vec::new();
+    let paths = [
+        ("data.images", &args.images),
+        ("data.eval", &args.eval),
+        ("quantizer.codebook", &args.codebook),
+    ];
+    for (key, path) in paths {
+        if let Some(path) = path {
+            set.push(format!("{key}={}", quoted(path)?));
+        }
+    }
+    if !args.perceptual_weights.is_empty() {
+        let files: Vec<String> = (args.perceptual_weights.iter())
+            .map(|path| quoted(path))
+            .collect::<anyhow::Result<_>>()?;
+        set.push(format!("loss.perceptual_weights=[{}]", files.join(", ")));
+    }
+    set.extend(args.set.iter().cloned());
+    let stored = out.join("config.toml");
+    let told = match (&args.config, &args.preset) {
+        (Some(file), _) => Some(TokenizerConfig::read(file, &set)?),
+        (None, Some(name)) => Some(TokenizerConfig::parse(
+            TokenizerConfig::preset_text(name)?,
+            &set,
+        )?),
+        (None, None) => None,
+    };
+    if args.resume {
+        let going_on = TokenizerConfig::read(&stored, &set)
+            .with_context(|| format!("there is no run to go on with in {}", out.display()))?;
+        if let Some(mut told) = told {
+            // The sizes of the codebook were filled in when the run began.
+            told.model.n_codes = going_on.model.n_codes;
+            told.model.code_dim = going_on.model.code_dim;
+            ensure!(
+                told == going_on,
+                "the configuration is not that of the run in {}; leave out --config and --preset, and change single values with --set",
+                out.display()
+            );
+        }
+        return Ok(going_on);
+    }
+    told.ok_or_else(|| {
+        anyhow::anyhow!(
+            "name a configuration: --preset small, or --config FILE (see --print-config)"
+        )
+    })
+}
+
+/// A path as TOML text.
+fn quoted(path: &Path) -> anyhow::Result<String> {
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8: rename it", path.display()))?;
+    Ok(toml::Value::String(text.into()).to_string())
+}
+
+struct Watcher {
+    reporter: Reporter,
+    steps: Steps,
+}
+
+impl Progress for Watcher {
+    fn step(&mut self, line: &StepReport) {
+        let mut text = format!("loss {:.4} l1 {:.4}", line.loss, line.l1);
+        if line.perceptual > 0.0 {
+            text += &format!(" perceptual {:.4}", line.perceptual);
+        }
+        if line.phase == "quantized" {
+            text += &format!(
+                " quantization {:.1} % used {:.1} % perplexity {:.0}",
+                100.0 * line.quantization_error,
+                100.0 * line.utilisation,
+                line.perplexity
+            );
+        }
+        if line.discriminator > 0.0 {
+            text += &format!(" g {:.3} d {:.3}", line.generator, line.discriminator);
+        }
+        text += &format!(
+            " {:.2} images/s wait {:.0} %",
+            line.images_per_s,
+            100.0 * line.data_wait
+        );
+        self.steps.at(line.step, &text);
+    }
+
+    fn note(&mut self, text: &str) {
+        self.steps.note(&self.reporter, text);
+    }
+
+    fn checkpoint(&mut self, step: u64, path: &Path) {
+        self.reporter
+            .detail(&format!("step {step}: wrote {}", path.display()));
+    }
+
+    fn stop_requested(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+/// What came of a run.
+#[derive(Serialize)]
+struct Summary {
+    model: Option<PathBuf>,
+    steps: u64,
+    usage: UsageReport,
+    evaluation: Option<Evaluation>,
+}
+
+impl Summary {
+    fn text(&self) -> String {
+        let usage = &self.usage;
+        let model = self
+            .model
+            .as_ref()
+            .map_or("none".into(), |path| path.display().to_string());
+        let mut text = format!(
+            "model         {model}\nsteps         {}\nplain pass    {:.2} % of the entries used by {} tokens, perplexity {:.0}\nseeded crops  {:.2} % of the entries used by {} tokens, perplexity {:.0}\n",
+            text::count(self.steps),
+            100.0 * usage.plain.utilisation,
+            text::count(usage.plain.tokens),
+            usage.plain.perplexity,
+            100.0 * usage.crops.utilisation,
+            text::count(usage.crops.tokens),
+            usage.crops.perplexity,
+        );
+        if let Some(evaluation) = &self.evaluation {
+            text += &evaluation.text();
+        }
+        text
+    }
+}

@@ -1,0 +1,200 @@
+//! Putting a run together.
+
+use std::{fs, path::Path, sync::Arc};
+
+use candle_core::{Device, Tensor};
+use vqlc_model::network::{Decoder, Encoder};
+
+use super::{Gan, Progress, TokenizerTrainer, usage::Usage};
+use crate::{
+    Error, Params, Result, TokenizerConfig,
+    backbone::{EfficientNet, efficientnet_lite0},
+    checkpoint::Store,
+    codebook::Codebook,
+    config::{PerceptualKind, Precision, QuantizerKind},
+    data::{Augment, Loader, LoaderOptions, Order, Pictures, Source},
+    files::write_whole,
+    losses::{discriminator::Discriminator, lpips::Lpips, perceptual::perceptual_loss},
+    optim::{Adam, AdamConfig, Ema, Schedule},
+    quantizer::Quantizer,
+    watch::Watch,
+};
+
+/// Batches prepared ahead.
+const AHEAD: usize = 4;
+const MIB: u64 = 1 << 20;
+
+/// The network a perceptual loss stands on.
+pub(super) enum Perceptual {
+    Lpips(Lpips),
+    EfficientNet(EfficientNet),
+}
+
+impl Perceptual {
+    fn new(config: &TokenizerConfig, device: &Device) -> Result<Option<Self>> {
+        let loss = &config.loss;
+        if loss.perceptual == 0.0 || loss.perceptual_network == PerceptualKind::None {
+            return Ok(None);
+        }
+        let files = &loss.perceptual_weights;
+        let wants = |count: &str| {
+            Error::Config(format!(
+                "loss.perceptual_weights names {} files, expected {count} (or loss.perceptual_network = \"none\")",
+                files.len()
+            ))
+        };
+        Ok(Some(match loss.perceptual_network {
+            PerceptualKind::Lpips => Self::Lpips(Lpips::read(files, device)?),
+            _ => match files.as_slice() {
+                [file] => Self::EfficientNet(efficientnet_lite0(file, device, config.compute())?),
+                _ => return Err(wants("1")),
+            },
+        }))
+    }
+
+    /// The mean distance of `made` from `target`, `[b, 3, h, w]` in [-1, 1].
+    pub(super) fn loss(&self, made: &Tensor, target: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Lpips(lpips) => lpips.loss(made, target),
+            Self::EfficientNet(network) => perceptual_loss(network, made, target),
+        }
+    }
+}
+
+impl TokenizerTrainer {
+    /// Prepares a run in the folder `out`: a new one, or with `resume` the one there, from its newest checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::RunExists`], [`Error::NoCheckpoint`], [`Error::Config`]; files that are not what they should be.
+    pub fn new(
+        mut config: TokenizerConfig,
+        out: &Path,
+        device: &Device,
+        resume: bool,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let folder = out.join("checkpoints");
+        if !resume && folder.exists() {
+            return Err(Error::RunExists { folder: out.into() });
+        }
+        if config.run.precision == Precision::Bf16
+            && device.is_cpu()
+            && !vqlc_ops::tensor::bf16_on_cpu()
+        {
+            return Err(Error::Config(
+                "run.precision is bf16, which this processor does not have (AMX): set it to f32"
+                    .into(),
+            ));
+        }
+        let images = config.data.images.as_deref().ok_or_else(|| {
+            Error::Config("data.images is missing: name the folder to learn from".into())
+        })?;
+        let source = Source::new(
+            Pictures::scan(images, true)?,
+            config.data.cache_mib as u64 * MIB,
+        );
+        let book = config.quantizer.codebook.as_deref().map(Codebook::read);
+        let book = book.transpose()?;
+        if let Some(book) = &book {
+            (config.model.n_codes, config.model.code_dim) = book.tensor().dims2()?;
+        }
+        config.check()?;
+        fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+        write_whole(&out.join("config.toml"), config.to_toml()?.as_bytes())?;
+
+        let (seed, compute) = (config.run.seed, config.compute());
+        let ((encoder, decoder), network) = Params::random(seed, device, compute, |vb| {
+            Ok((
+                Encoder::new(&config.model, vb.clone())?,
+                Decoder::new(&config.model, vb)?,
+            ))
+        })?;
+        let (quantizer, entries) = Quantizer::new(
+            &config.quantizer.for_model(&config.model),
+            book.map(|book| book.tensor().clone()),
+            seed,
+            device,
+        )?;
+        let params = network.joined(entries);
+        let last_layer = params.get("decoder.conv_out.weight").cloned();
+        let last_layer = last_layer
+            .ok_or_else(|| Error::Config("the decoder has no last convolution".into()))?;
+        let adam_config = AdamConfig {
+            betas: config.optimizer.betas,
+            eps: config.optimizer.eps,
+            weight_decay: config.optimizer.weight_decay,
+        };
+        let gan = (config.loss.gan > 0.0)
+            .then(|| -> Result<Gan> {
+                let section = &config.discriminator;
+                let (network, params) = Discriminator::new(
+                    section.layers,
+                    section.channels,
+                    seed,
+                    device,
+                    compute,
+                )?;
+                Ok(Gan {
+                    network,
+                    params,
+                    adam: Adam::new(adam_config)?,
+                })
+            })
+            .transpose()?;
+        let mut trainer = Self {
+            perceptual: Perceptual::new(&config, device)?,
+            ema: (config.run.ema > 0.0)
+                .then(|| Ema::new(config.run.ema, &params))
+                .transpose()?,
+            adam: Adam::new(adam_config)?,
+            schedule: config.optimizer.schedule(config.run.steps)?,
+            usage: Usage::new(config.model.n_codes),
+            store: Store::new(&folder, config.checkpoint.keep),
+            loader: Loader::start(&source, loader_options(&config), 0)?,
+            watch: Watch::new(out)?,
+            out: out.into(),
+            device: device.clone(),
+            step: 0,
+            encoder,
+            decoder,
+            quantizer,
+            params,
+            last_layer,
+            gan,
+            source,
+            config,
+        };
+        if resume {
+            trainer.load(progress)?;
+            trainer.loader = Loader::start(
+                &trainer.source,
+                loader_options(&trainer.config),
+                trainer.step * trainer.config.run.accumulate as u64,
+            )?;
+        }
+        trainer.watch.go_on_from(trainer.step)?;
+        Ok(trainer)
+    }
+}
+
+fn loader_options(config: &TokenizerConfig) -> LoaderOptions {
+    LoaderOptions {
+        size: config.data.size as u32,
+        batch: config.run.batch,
+        order: order(config, config.run.seed),
+        threads: config.data.workers,
+        ahead: AHEAD,
+    }
+}
+
+/// Crops drawn from `seed`.
+pub(super) fn order(config: &TokenizerConfig, seed: u64) -> Order {
+    Order::Shuffled {
+        seed,
+        augment: Augment {
+            min_scale: config.data.min_scale,
+            max_scale: config.data.max_scale,
+            flip: config.data.flip,
+        },
+    }
+}

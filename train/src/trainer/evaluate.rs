@@ -1,0 +1,311 @@
+//! What a tokenizer is worth: its pictures against the originals, and how much of its codebook is used.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Module as _, Tensor};
+use serde::Serialize;
+use vqlc_model::{
+    Tokenizer,
+    image::{Rgb, to_rgb8},
+};
+
+use super::{Progress, TokenizerTrainer, build::order};
+use crate::{
+    Error, Result,
+    backbone::{efficientnet_lite0, fd_features},
+    config::PerceptualKind,
+    data::{Batch, Loader, LoaderOptions, Order, Pictures, Source},
+    files::write_whole,
+    losses::perceptual::perceptual_distances,
+    metrics::{self, FrechetSums},
+};
+
+/// Pictures that are looked at together.
+const BATCH: usize = 8;
+
+/// What can be measured: pictures to ids and back.
+pub trait Codec {
+    /// Entries of the codebook.
+    fn codes(&self) -> usize;
+    /// Where it runs.
+    fn device(&self) -> &Device;
+    /// Ids `[count, side/f, side/f]` of `pixels` `[count, 3, side, side]` in [-1, 1].
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    fn ids(&self, pixels: &[f32], count: usize, side: usize) -> Result<Vec<u32>>;
+    /// The ids, and the pictures they decode to, shaped as `pixels`.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    fn reconstruct(&self, pixels: &[f32], count: usize, side: usize) -> Result<(Vec<u32>, Vec<f32>)>;
+}
+
+impl Codec for Tokenizer {
+    fn codes(&self) -> usize {
+        self.codebook_size() as usize
+    }
+
+    fn device(&self) -> &Device {
+        Tokenizer::device(self)
+    }
+
+    fn ids(&self, pixels: &[f32], count: usize, side: usize) -> Result<Vec<u32>> {
+        Ok(self.encode(pixels, count, side, side)?)
+    }
+
+    fn reconstruct(&self, pixels: &[f32], count: usize, side: usize) -> Result<(Vec<u32>, Vec<f32>)> {
+        let ids = self.ids(pixels, count, side)?;
+        let grid = side / self.factor();
+        let made = self.decode(&ids, count, grid, grid)?;
+        Ok((ids, made))
+    }
+}
+
+/// The run itself: for the fc quantizer, which no model file holds.
+impl Codec for TokenizerTrainer {
+    fn codes(&self) -> usize {
+        self.config.model.n_codes
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn ids(&self, pixels: &[f32], count: usize, side: usize) -> Result<Vec<u32>> {
+        let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
+        let z = self.encoder.forward(&x)?.detach();
+        Ok(self.quantizer.forward(&z)?.ids.to_vec1()?)
+    }
+
+    fn reconstruct(&self, pixels: &[f32], count: usize, side: usize) -> Result<(Vec<u32>, Vec<f32>)> {
+        let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
+        let z = self.encoder.forward(&x)?.detach();
+        let quantized = self.quantizer.forward(&z)?;
+        let made = self.decoder.forward(&quantized.z_q.detach())?;
+        Ok((
+            quantized.ids.to_vec1()?,
+            made.detach().flatten_all()?.to_vec1()?,
+        ))
+    }
+}
+
+/// A tokenizer measured on a folder: centre crops of one size, both sides 8 bits a channel, means over pictures.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evaluation {
+    /// Pictures measured.
+    pub pictures: u64,
+    /// Pictures that could not be read.
+    pub skipped: u64,
+    /// Side of the crops, pixels.
+    pub size: usize,
+    /// Over R, G and B, dB.
+    pub psnr: f64,
+    /// Gaussian window of sigma 1.5, population covariance.
+    pub ssim: f64,
+    /// Perceptual distance on EfficientNet-Lite0, where its weights were given.
+    pub perceptual: Option<f64>,
+    /// Fréchet distance on EfficientNet-Lite0's features (FD-EffLite0; not an FID), likewise.
+    pub fd_efflite0: Option<f64>,
+    /// Tokens of all pictures.
+    pub tokens: u64,
+    /// Different ids among them.
+    pub distinct_ids: u64,
+}
+
+impl Evaluation {
+    /// The figures as lines of text.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "measured on   {} pictures, centre crops of {} x {}\nPSNR          {:.2} dB\nSSIM          {:.4}\n",
+            self.pictures, self.size, self.size, self.psnr, self.ssim
+        );
+        if let Some(perceptual) = self.perceptual {
+            text += &format!("perceptual    {perceptual:.4} (EfficientNet-Lite0)\n");
+        }
+        if let Some(fd) = self.fd_efflite0 {
+            text += &format!("FD-EffLite0   {fd:.1}\n");
+        }
+        text + &format!(
+            "ids           {} different among {} tokens\n",
+            self.distinct_ids, self.tokens
+        )
+    }
+}
+
+/// How much of a codebook some tokens use (paper section 4.1).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct UsageShare {
+    /// Tokens counted.
+    pub tokens: u64,
+    /// Share of the entries used at least once.
+    pub utilisation: f64,
+    /// exp of the entropy of the ids.
+    pub perplexity: f64,
+}
+
+impl UsageShare {
+    fn of(counts: &[u64]) -> Self {
+        Self {
+            tokens: counts.iter().sum(),
+            utilisation: metrics::usage(counts),
+            perplexity: metrics::perplexity(counts),
+        }
+    }
+}
+
+/// Utilisation over the training pictures.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct UsageReport {
+    /// One pass of centre crops.
+    pub plain: UsageShare,
+    /// Seeded crops, as many tokens as `watch.usage_tokens_per_code` asks for.
+    pub crops: UsageShare,
+}
+
+/// Measures `codec` on the pictures of `folder`, with the two EfficientNet figures where `weights` names that network's file.
+///
+/// # Errors
+/// A folder without readable pictures; a tensor operation's.
+pub fn evaluate(
+    codec: &dyn Codec,
+    folder: &Path,
+    size: usize,
+    threads: usize,
+    weights: Option<&Path>,
+) -> Result<Evaluation> {
+    // The judge is always f32, whatever the network was trained in.
+    let network = weights
+        .map(|path| efficientnet_lite0(path, codec.device(), DType::F32))
+        .transpose()?;
+    let source = Source::new(Pictures::scan(folder, true)?, 0);
+    let (mut psnr, mut ssim, mut perceptual, mut pictures) = (0.0, 0.0, 0.0, 0u64);
+    let mut counts = vec![0u64; codec.codes()];
+    let mut frechet = [FrechetSums::default(), FrechetSums::default()];
+    for batch in Loader::start(&source, plain(size, threads), 0)? {
+        let batch = batch?;
+        let (ids, made) = codec.reconstruct(&batch.pixels, batch.pictures.len(), size)?;
+        metrics::count(&ids, &mut counts)?;
+        let originals = eight_bits(&batch.pixels, size)?;
+        let made = eight_bits(&made, size)?;
+        for (a, b) in originals.iter().zip(&made) {
+            psnr += metrics::psnr(&a.data, &b.data)?;
+            ssim += metrics::ssim(&a.data, &b.data, size, size)?;
+        }
+        if let Some(network) = &network {
+            let device = codec.device();
+            let distances = perceptual_distances(
+                network,
+                &tensor(&made, size, device)?,
+                &tensor(&originals, size, device)?,
+            )?;
+            let distances = distances.to_vec1::<f32>()?;
+            perceptual += distances.iter().map(|&d| f64::from(d)).sum::<f64>();
+            for (sums, pictures) in frechet.iter_mut().zip([&originals, &made]) {
+                sums.add(&fd_features(network, pictures, device)?)?;
+            }
+        }
+        pictures += batch.pictures.len() as u64;
+    }
+    let mean = |sum: f64| sum / pictures.max(1) as f64;
+    let fd = || frechet[0].distance(&frechet[1]);
+    Ok(Evaluation {
+        pictures,
+        skipped: source.skipped().len() as u64,
+        size,
+        psnr: mean(psnr),
+        ssim: mean(ssim),
+        perceptual: network.as_ref().map(|_| mean(perceptual)),
+        fd_efflite0: network.as_ref().map(|_| fd()).transpose()?,
+        tokens: counts.iter().sum(),
+        distinct_ids: counts.iter().filter(|&&c| c > 0).count() as u64,
+    })
+}
+
+/// Pictures `[n, 3, side, side]` in [-1, 1] as they would be written.
+fn eight_bits(pixels: &[f32], side: usize) -> Result<Vec<Rgb>> {
+    pixels
+        .chunks_exact(3 * side * side)
+        .map(|one| Ok(to_rgb8(one, side, side, side, side)?))
+        .collect()
+}
+
+/// And back: `[n, 3, side, side]` in [-1, 1].
+fn tensor(pictures: &[Rgb], side: usize, device: &Device) -> Result<Tensor> {
+    let bytes: Vec<u8> = pictures.iter().flat_map(|rgb| rgb.data.iter().copied()).collect();
+    let tensor = Tensor::from_vec(bytes, (pictures.len(), side, side, 3), device)?
+        .permute((0, 3, 1, 2))?
+        .to_dtype(DType::F32)?;
+    Ok(tensor.affine(1.0 / 127.5, -1.0)?.contiguous()?)
+}
+
+impl TokenizerTrainer {
+    /// Counts ids over the training pictures and saves the counts as `usage.safetensors` in the run's folder.
+    ///
+    /// # Errors
+    /// Files and tensor operations.
+    pub fn measure_usage(&self, codec: &dyn Codec, progress: &dyn Progress) -> Result<UsageReport> {
+        let data = &self.config.data;
+        let mut counts = [vec![0u64; codec.codes()], vec![0u64; codec.codes()]];
+        let mut options = plain(data.eval_size, data.workers);
+        for batch in Loader::start(&self.source, options, 0)? {
+            count_batch(codec, &batch?, &mut counts[0])?;
+        }
+        let wanted = self.config.watch.usage_tokens_per_code * codec.codes() as u64;
+        options.order = order(&self.config, self.config.run.seed ^ 0x0075_7361_6765);
+        let mut tokens = 0;
+        let mut crops = Loader::start(&self.source, options, 0)?;
+        while tokens < wanted && !progress.stop_requested() {
+            let Some(batch) = crops.next() else { break };
+            tokens += count_batch(codec, &batch?, &mut counts[1])?;
+        }
+        let tensors = ["plain", "crops"].into_iter().zip(&counts).map(|(name, counts)| {
+            let counts: Vec<i64> = counts.iter().map(|&c| c as i64).collect();
+            Ok((name, Tensor::from_vec(counts, codec.codes(), &Device::Cpu)?))
+        });
+        let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
+        let path = self.out.join("usage.safetensors");
+        let bytes = safetensors::serialize(tensors, None)
+            .map_err(|e| Error::malformed(&path, e.to_string()))?;
+        write_whole(&path, &bytes)?;
+        Ok(UsageReport {
+            plain: UsageShare::of(&counts[0]),
+            crops: UsageShare::of(&counts[1]),
+        })
+    }
+
+    /// Measures `codec` on `data.eval`; `None` where no folder is named.
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub fn evaluate(&self, codec: &dyn Codec) -> Result<Option<Evaluation>> {
+        let Some(folder) = &self.config.data.eval else {
+            return Ok(None);
+        };
+        let loss = &self.config.loss;
+        let weights = match (&self.config.data.eval_weights, loss.perceptual_network) {
+            (Some(path), _) => Some(path),
+            (None, PerceptualKind::Efficientnet) => loss.perceptual_weights.first(),
+            _ => None,
+        };
+        let data = &self.config.data;
+        evaluate(codec, folder, data.eval_size, data.workers, weights.map(PathBuf::as_path)).map(Some)
+    }
+}
+
+/// Centre crops, once.
+fn plain(size: usize, threads: usize) -> LoaderOptions {
+    LoaderOptions {
+        size: size as u32,
+        batch: BATCH,
+        order: Order::Plain,
+        threads,
+        ahead: 2,
+    }
+}
+
+fn count_batch(codec: &dyn Codec, batch: &Batch, counts: &mut [u64]) -> Result<u64> {
+    let ids = codec.ids(&batch.pixels, batch.pictures.len(), batch.size)?;
+    metrics::count(&ids, counts)?;
+    Ok(ids.len() as u64)
+}

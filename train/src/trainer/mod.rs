@@ -1,0 +1,163 @@
+//! Training a tokenizer: encoder, quantizer and decoder, with an adversary (paper section 3.2 and 4.1).
+//!
+//! A run is a function of its configuration and its pictures: batch, noise and learning rate of a step depend on the seed and the
+//! step's number alone, so a run that goes on from a checkpoint makes the steps it would have made.
+
+mod build;
+mod evaluate;
+mod export;
+mod report;
+mod resume;
+mod start;
+mod step;
+mod usage;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use candle_core::{Device, Tensor, Var};
+use vqlc_model::network::{Decoder, Encoder};
+
+use crate::{
+    Error, Params, Result, TokenizerConfig,
+    checkpoint::Store,
+    data::{Loader, Source},
+    losses::discriminator::Discriminator,
+    optim::{Adam, Ema, Schedule},
+    quantizer::Quantizer,
+};
+
+pub use evaluate::{Evaluation, evaluate};
+pub use export::export;
+pub use report::{Progress, StepReport};
+
+use build::Perceptual;
+use report::Means;
+use usage::Usage;
+
+/// A run in memory.
+pub struct TokenizerTrainer {
+    config: TokenizerConfig,
+    device: Device,
+    /// The run's folder.
+    out: PathBuf,
+    encoder: Encoder,
+    decoder: Decoder,
+    quantizer: Quantizer,
+    /// All that the generator's optimiser changes.
+    params: Params,
+    /// The weight of the decoder's last convolution, for the adaptive weight.
+    last_layer: Var,
+    adam: Adam,
+    ema: Option<Ema>,
+    gan: Option<Gan>,
+    perceptual: Option<Perceptual>,
+    schedule: Schedule,
+    source: Arc<Source>,
+    loader: Loader,
+    store: Store,
+    usage: Usage,
+    /// Steps made.
+    step: u64,
+}
+
+/// The adversary and its optimiser.
+struct Gan {
+    network: Discriminator,
+    params: Params,
+    adam: Adam,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are made.
+    Done,
+    /// It was asked to stop; a checkpoint is written.
+    Stopped,
+}
+
+impl TokenizerTrainer {
+    /// Makes the steps that are left.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`]; what pictures, files and tensor operations report. The last checkpoint stays.
+    pub fn run(&mut self, progress: &mut dyn Progress) -> Result<Outcome> {
+        let mut means = Means::default();
+        let (mut since, mut waited) = (Instant::now(), self.loader.waited());
+        let mut steps = 0;
+        while self.step < self.config.run.steps {
+            if progress.stop_requested() {
+                self.save(progress)?;
+                return Ok(Outcome::Stopped);
+            }
+            if self.step == self.config.warm_start.steps {
+                self.start_quantizing(progress)?;
+            }
+            let quantized = self.quantizes();
+            let mut report = self.step()?;
+            report.phase = if quantized { "quantized" } else { "autoencoder" };
+            means.add(&report);
+            steps += 1;
+            let last = self.step == self.config.run.steps;
+            if last || self.step.is_multiple_of(self.config.watch.log_every) {
+                let elapsed = since.elapsed().as_secs_f64();
+                let wait = (self.loader.waited() - waited).as_secs_f64();
+                let pictures = steps * (self.config.run.batch * self.config.run.accumulate) as u64;
+                let (utilisation, perplexity) = self.usage.shares();
+                let line = StepReport {
+                    step: report.step,
+                    steps: self.config.run.steps,
+                    phase: report.phase,
+                    lr: report.lr,
+                    images_per_s: pictures as f64 / elapsed,
+                    data_wait: wait / elapsed,
+                    utilisation,
+                    perplexity,
+                    tokens: self.usage.tokens(),
+                    ..means.take()
+                };
+                self.watch.line(&line)?;
+                progress.step(&line);
+                (since, waited, steps) = (Instant::now(), self.loader.waited(), 0);
+            }
+            let grid = self.config.watch.grid_every;
+            if last || grid > 0 && self.step.is_multiple_of(grid) {
+                self.draw_grid()?;
+            }
+            if last || self.step.is_multiple_of(self.config.checkpoint.every) {
+                self.save(progress)?;
+            }
+        }
+        for skipped in self.source.skipped() {
+            progress.note(&format!(
+                "left out {}: {}",
+                skipped.name.display(),
+                skipped.reason
+            ));
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// The configuration of the run, codebook sizes filled in.
+    pub fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
+    /// The next batch, `[b, 3, size, size]` on the device.
+    fn next_batch(&mut self) -> Result<Tensor> {
+        let batch = self.loader.next().ok_or_else(|| {
+            Error::malformed(&self.out, "the pictures have come to an end")
+        })??;
+        let size = batch.size;
+        Ok(Tensor::from_vec(
+            batch.pixels,
+            (batch.pictures.len(), 3, size, size),
+            &self.device,
+        )?)
+    }
+}

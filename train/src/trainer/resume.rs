@@ -1,0 +1,72 @@
+//! Stopping and going on.
+
+use candle_core::Tensor;
+
+use super::{Progress, TokenizerTrainer};
+use crate::{
+    Error, Result,
+    checkpoint::{add_part, part},
+};
+
+const PARAMS: &str = "params.";
+const ADAM: &str = "adam.";
+const EMA: &str = "ema.";
+const QUANTIZER: &str = "quantizer.";
+const GAN: &str = "gan.";
+const GAN_STATE: &str = "gan_state.";
+const GAN_ADAM: &str = "gan_adam.";
+const USAGE: &str = "usage.counts";
+
+impl TokenizerTrainer {
+    /// Writes a checkpoint of the state after the last step.
+    pub(super) fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        let mut all = vqlc_model::params::Tensors::new();
+        add_part(&mut all, PARAMS, self.params.values()?);
+        add_part(&mut all, ADAM, self.adam.state(&self.params)?);
+        add_part(&mut all, QUANTIZER, self.quantizer.state()?);
+        if let Some(ema) = &self.ema {
+            add_part(&mut all, EMA, ema.state()?);
+        }
+        if let Some(gan) = &self.gan {
+            add_part(&mut all, GAN, gan.params.values()?);
+            add_part(&mut all, GAN_STATE, gan.network.state()?);
+            add_part(&mut all, GAN_ADAM, gan.adam.state(&gan.params)?);
+        }
+        all.insert(USAGE.into(), self.usage.state()?);
+        let path = self.store.save(self.step, &all)?;
+        progress.checkpoint(self.step, &path);
+        Ok(())
+    }
+
+    /// Takes up the newest checkpoint that can be read.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`]; one that belongs to another configuration.
+    pub(super) fn load(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        let found = self.store.newest()?.ok_or_else(|| Error::NoCheckpoint {
+            folder: self.out.clone(),
+        })?;
+        for reason in &found.passed_over {
+            progress.note(&format!("checkpoint passed over: {reason}"));
+        }
+        let all = &found.tensors;
+        self.params.set(&part(all, PARAMS))?;
+        self.adam.load_state(&self.params, &part(all, ADAM))?;
+        self.quantizer.load_state(&part(all, QUANTIZER))?;
+        if let Some(ema) = &mut self.ema {
+            ema.load_state(&part(all, EMA))?;
+        }
+        if let Some(gan) = &mut self.gan {
+            gan.params.set(&part(all, GAN))?;
+            gan.network.load_state(&part(all, GAN_STATE))?;
+            gan.adam.load_state(&gan.params, &part(all, GAN_ADAM))?;
+        }
+        let counts: Option<&Tensor> = all.get(USAGE);
+        if let Some(counts) = counts {
+            self.usage.load(counts)?;
+        }
+        self.step = found.step;
+        progress.note(&format!("going on from step {}", found.step));
+        Ok(())
+    }
+}

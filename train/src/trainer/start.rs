@@ -1,0 +1,76 @@
+//! From autoencoder to tokenizer: the codebook is laid where the latents are.
+
+use candle_core::{Module as _, Tensor};
+
+use super::{Progress, TokenizerTrainer};
+use crate::{
+    Result,
+    config::{Init, QuantizerKind},
+    data::Loader,
+    quantizer,
+};
+
+impl TokenizerTrainer {
+    /// Fits the quantizer to the latents of the network as it is. A function of the weights, the pictures and the seed alone, so it is
+    /// done again where a run goes on from just before.
+    pub(super) fn start_quantizing(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        let section = &self.config.quantizer;
+        match section.kind {
+            QuantizerKind::Lc if self.config.warm_start.align && section.projector => {
+                let latents = self.latents(self.config.warm_start.latents)?;
+                let error = self.quantizer.align(&latents)?;
+                progress.note(&format!(
+                    "codebook laid over {} latents: quantization error {:.1} % of their variance",
+                    latents.dim(0)?,
+                    100.0 * error
+                ));
+            }
+            QuantizerKind::Vq | QuantizerKind::Ema if section.init == Init::Latents => {
+                let codes = self.config.model.n_codes;
+                let latents = self.latents(codes)?;
+                self.quantizer.set_table(&quantizer::draw_rows(
+                    &latents,
+                    codes,
+                    self.config.run.seed,
+                )?)?;
+                progress.note(&format!("codebook drawn from {} latents", latents.dim(0)?));
+            }
+            _ => {}
+        }
+        // The average must not remember the projector it had.
+        if let Some(ema) = &mut self.ema {
+            for (name, var) in self.params.iter().filter(|(name, _)| !is_network(name)) {
+                ema.replace(name, var.as_tensor())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// At least `count` latents `[n, dim]` of seeded crops, on the CPU, without a graph.
+    fn latents(&self, count: usize) -> Result<Tensor> {
+        let mut options = *self.loader.options();
+        options.order = self.order(self.config.run.seed ^ 0x6c61_7465_6e74);
+        let mut rows = Vec::new();
+        let mut have = 0;
+        for batch in Loader::start(&self.source, options, 0)? {
+            let batch = batch?;
+            let shape = (batch.pictures.len(), 3, batch.size, batch.size);
+            let x = Tensor::from_vec(batch.pixels, shape, &self.device)?;
+            let z = self.encoder.forward(&x)?.detach();
+            let z = z.permute((0, 2, 3, 1))?.flatten(0, 2)?;
+            have += z.dim(0)?;
+            rows.push(z.to_device(&candle_core::Device::Cpu)?);
+            if have >= count {
+                break;
+            }
+        }
+        Ok(Tensor::cat(&rows, 0)?)
+    }
+}
+
+/// Whether a parameter belongs to encoder or decoder.
+pub(super) fn is_network(name: &str) -> bool {
+    ["encoder.", "decoder.", "quant_conv.", "post_quant_conv."]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
