@@ -6,6 +6,10 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod optim;
+pub mod backbone;
+pub mod data;
+pub mod error;
+pub mod losses;
 pub mod params;
 pub mod reference;
 

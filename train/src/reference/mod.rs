@@ -7,3 +7,8 @@ pub use adam_steps::compare_adam_steps;
 //! This crate's parts compared with an independent implementation's tensors; [`vqlc_model::reference`] says what they are.
 
 pub mod vqgan_gradients;
+//! This crate's parts against tensors of an independent implementation (see [`vqlc_model::reference`]).
+
+mod efficientnet;
+
+pub use efficientnet::compare_efficientnet;
