@@ -2,15 +2,16 @@
 //!
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
+pub mod backbone;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
-pub mod optim;
-pub mod backbone;
-pub mod data;
-pub mod error;
+pub mod files;
 pub mod losses;
+pub mod optim;
 pub mod params;
+pub mod quantizer;
 pub mod reference;
 
 pub use config::TokenizerConfig;
