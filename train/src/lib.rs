@@ -4,7 +4,10 @@
 
 pub mod data;
 pub mod error;
+pub mod metrics;
 pub mod params;
+pub mod reference;
+pub mod watch;
 
 pub use error::{Error, Result};
 pub use params::Params;

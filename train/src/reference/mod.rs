@@ -1,0 +1,5 @@
+//! Parts of training against an independent implementation; see [`vqlc_model::reference`].
+
+mod metrics;
+
+pub use metrics::compare_metrics;
