@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::eigen::{Eigen, symmetric_eigen};
+use super::eigen::{Eigen, dot, symmetric_eigen};
 use crate::{Error, Result};
 
 /// Mean and covariance of feature vectors, collected as they come.
@@ -172,10 +172,7 @@ pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
 /// The dot products of all rows of `a` with all rows of `b`, rows of `length`.
 fn rows_by_rows(a: &[f64], b: &[f64], length: usize) -> Vec<f64> {
     a.par_chunks_exact(length)
-        .flat_map_iter(|row| {
-            let dot = move |other: &[f64]| row.iter().zip(other).map(|(x, y)| x * y).sum::<f64>();
-            b.chunks_exact(length).map(dot)
-        })
+        .flat_map_iter(|row| b.chunks_exact(length).map(move |other| dot(row, other)))
         .collect()
 }
 

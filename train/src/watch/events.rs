@@ -191,10 +191,7 @@ mod tests {
 
     fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
         let word = |b: &[u8]| u32::from_le_bytes(b.try_into().unwrap());
-        let check = |b: &[u8]| {
-            let crc = crc(b);
-            (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)
-        };
+        let check = |b: &[u8]| crc(b).rotate_right(15).wrapping_add(0xa282_ead8);
         let mut out = Vec::new();
         while !bytes.is_empty() {
             let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
