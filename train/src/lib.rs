@@ -13,6 +13,10 @@ pub mod optim;
 pub mod params;
 pub mod quantizer;
 pub mod reference;
+pub mod metrics;
+pub mod params;
+pub mod reference;
+pub mod watch;
 
 pub use config::TokenizerConfig;
 pub use error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Training pictures: what a batch holds depends on the seed and its number alone.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use image::{Rgb, RgbImage};
 use vqlc_format::order::{Sampler, Shard};

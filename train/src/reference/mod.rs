@@ -7,3 +7,8 @@ mod vqgan_gradients;
 pub use adam_steps::compare_adam_steps;
 pub use efficientnet::compare_efficientnet;
 pub use vqgan_gradients::compare_vqgan_gradients;
+//! Parts of training against an independent implementation; see [`vqlc_model::reference`].
+
+mod metrics;
+
+pub use metrics::compare_metrics;

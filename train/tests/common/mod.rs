@@ -22,6 +22,10 @@ pub(crate) fn reference_dir() -> PathBuf {
                 shared
             } else {
                 fixtures()
+            if shared.is_dir() {
+                shared
+            } else {
+                root.join("fixtures/reference")
             }
         }
     };

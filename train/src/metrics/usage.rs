@@ -1,0 +1,91 @@
+//! How a codebook's entries are used.
+
+use crate::{Error, Result};
+
+/// How often each entry was chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    counts: Vec<u64>,
+}
+
+impl Usage {
+    /// Of a codebook with so many entries, none of them used yet.
+    pub fn new(entries: usize) -> Self {
+        Self::from_counts(vec![0; entries])
+    }
+
+    /// From counts kept earlier, one for each entry.
+    pub fn from_counts(counts: Vec<u64>) -> Self {
+        Self { counts }
+    }
+
+    /// Counts token ids.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an id that names no entry; then none of `ids` is counted.
+    pub fn add(&mut self, ids: &[u32]) -> Result<()> {
+        let entries = self.counts.len();
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= entries) {
+            return Err(Error::Argument {
+                what: "token id",
+                expected: format!("below {entries}"),
+                found: id.to_string(),
+            });
+        }
+        for &id in ids {
+            self.counts[id as usize] += 1;
+        }
+        Ok(())
+    }
+
+    /// The histogram.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Tokens counted.
+    pub fn tokens(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Entries chosen at least once.
+    pub fn used(&self) -> usize {
+        self.counts.iter().filter(|&&count| count > 0).count()
+    }
+
+    /// The share of entries chosen at least once, in [0,1]; 0 of an empty codebook.
+    pub fn share(&self) -> f64 {
+        self.used() as f64 / self.counts.len().max(1) as f64
+    }
+
+    /// exp(-sum p ln p) with p the shares of the tokens: from 1 (one entry takes all) to the number of entries (all alike).
+    /// 1 if nothing was counted.
+    pub fn perplexity(&self) -> f64 {
+        let tokens = self.tokens() as f64;
+        let used = self.counts.iter().filter(|&&count| count > 0);
+        let terms = used.map(|&count| {
+            let p = count as f64 / tokens;
+            -p * p.ln()
+        });
+        terms.sum::<f64>().exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_usages() {
+        let mut usage = Usage::new(4);
+        assert_eq!((usage.used(), usage.perplexity()), (0, 1.0));
+        usage.add(&[2, 2, 2]).unwrap();
+        assert_eq!((usage.share(), usage.perplexity()), (0.25, 1.0));
+        assert!(usage.add(&[0, 4]).is_err());
+        assert_eq!(usage.counts(), [0, 0, 3, 0]);
+        usage.add(&[0, 0, 0, 1, 1, 1, 3, 3, 3]).unwrap();
+        assert_eq!((usage.tokens(), usage.share()), (12, 1.0));
+        assert!((usage.perplexity() - 4.0).abs() < 1e-12);
+        assert_eq!(Usage::new(0).share(), 0.0);
+    }
+}

@@ -1,0 +1,9 @@
+//! What a run leaves behind to be looked at: numbers a line at a time, TensorBoard files, and pictures beside their reconstructions.
+
+mod events;
+mod grid;
+mod log;
+
+pub use events::Events;
+pub use grid::grid;
+pub use log::MetricsLog;
