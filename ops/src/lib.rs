@@ -11,9 +11,9 @@
 
 mod check;
 mod conv;
+mod conv_grad;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod conv_grad;
 mod error;
 mod lanes;
 mod nearest;

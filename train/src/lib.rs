@@ -5,8 +5,10 @@
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod losses;
 pub mod optim;
 pub mod params;
+pub mod quantizer;
 pub mod reference;
 
 pub use config::TokenizerConfig;

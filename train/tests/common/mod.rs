@@ -18,6 +18,11 @@ pub(crate) fn reference_dir() -> PathBuf {
         None => {
             let shared = root.join("../shared/reference");
             if shared.is_dir() { shared } else { fixtures() }
+            if shared.is_dir() {
+                shared
+            } else {
+                fixtures()
+            }
         }
     };
     assert!(dir.is_dir(), "no reference folder at {}", dir.display());
