@@ -2,9 +2,12 @@
 //!
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
+pub mod backbone;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod losses;
 pub mod optim;
 pub mod params;

@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::Device;
 use vqlc_model::reference::ReferenceFile;
-use vqlc_train::reference::vqgan_gradients::compare_vqgan_gradients;
+use vqlc_train::reference::compare_vqgan_gradients;
 
 #[test]
 fn losses_and_gradients_match_the_reference() {

@@ -1,7 +1,7 @@
 //! What a configuration may hold.
 
-use super::{Precision, QuantizerKind, TokenizerConfig};
-use crate::{Error, Result};
+use super::{Precision, TokenizerConfig};
+use crate::{Error, Result, quantizer::Kind};
 
 impl TokenizerConfig {
     /// Checks every number before anything is sized by it.
@@ -97,7 +97,7 @@ impl TokenizerConfig {
                 ),
             );
         }
-        if quantizer.kind == QuantizerKind::Lc
+        if quantizer.kind == Kind::Lc
             && !quantizer.projector
             && self.model.code_dim != self.model.embed_dim
         {

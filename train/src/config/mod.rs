@@ -11,9 +11,8 @@ use vqlc_model::VqganConfig;
 use crate::{Error, Result};
 
 pub use sections::{
-    CheckpointConfig, DataConfig, DiscriminatorConfig, Init, LossConfig, OptimizerConfig,
-    PerceptualKind, Precision, QuantizerKind, QuantizerSection, RunConfig, WarmStartConfig,
-    WatchConfig,
+    CheckpointConfig, DataConfig, DiscriminatorConfig, LossConfig, OptimizerConfig, PerceptualKind,
+    Precision, QuantizerSection, RunConfig, WarmStartConfig, WatchConfig,
 };
 
 /// The training of a tokenizer as data. Unknown keys are refused.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quantizer::Kind;
+
 /// How products are taken. Parameters, search and quantizer loss are f32 either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,40 +60,15 @@ pub struct DataConfig {
     pub cache_mib: usize,
 }
 
-/// The quantizers that the paper compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum QuantizerKind {
-    /// VQGAN-LC: a static codebook and a trained projector.
-    Lc,
-    /// VQGAN: a trained table.
-    Vq,
-    /// VQGAN-FC: low dimension, unit length on both sides.
-    Fc,
-    /// VQGAN-EMA: a table that follows the means of its latents.
-    Ema,
-}
-
-/// Where the entries come from when no codebook file is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Init {
-    /// Uniform draws as VQGAN has them (lc: standard normal).
-    Random,
-    /// Latents of the training pictures, drawn when quantising starts (vq, ema).
-    Latents,
-}
-
 /// `[quantizer]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizerSection {
     /// Which quantizer.
-    pub kind: QuantizerKind,
-    /// The static codebook B, made by `vqlc codebook`; `model.n_codes` and `model.code_dim` are then taken from it.
+    pub kind: Kind,
+    /// The static codebook B, made by `vqlc codebook`; `model.n_codes` and `model.code_dim` are then taken from it. For vq and ema
+    /// a file is where the table starts; without one it is drawn at random (for lc from a normal distribution, which the paper warns of).
     pub codebook: Option<PathBuf>,
-    /// The entries where there is no file.
-    pub init: Init,
     /// lc: whether B is projected (else `code_dim` must be `embed_dim`).
     pub projector: bool,
     /// lc: whether B is trained too.

@@ -5,3 +5,6 @@ pub mod discriminator;
 pub mod hinge;
 pub mod lpips;
 mod norm;
+//! Losses.
+
+pub mod perceptual;

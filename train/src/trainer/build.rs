@@ -3,21 +3,25 @@
 use std::{fs, path::Path, sync::Arc};
 
 use candle_core::{Device, Tensor};
-use vqlc_model::network::{Decoder, Encoder};
+use vqlc_model::{
+    VqganConfig,
+    network::{Decoder, Encoder},
+    rng::Rng,
+};
 
-use super::{Gan, Progress, TokenizerTrainer, usage::Usage};
+use super::{Gan, Progress, TokenizerTrainer, watching::Watching};
 use crate::{
     Error, Params, Result, TokenizerConfig,
     backbone::{EfficientNet, efficientnet_lite0},
     checkpoint::Store,
     codebook::Codebook,
-    config::{PerceptualKind, Precision, QuantizerKind},
+    config::{PerceptualKind, Precision},
     data::{Augment, Loader, LoaderOptions, Order, Pictures, Source},
     files::write_whole,
     losses::{discriminator::Discriminator, lpips::Lpips, perceptual::perceptual_loss},
     optim::{Adam, AdamConfig, Ema, Schedule},
-    quantizer::Quantizer,
-    watch::Watch,
+    metrics::Usage,
+    quantizer::{Kind, Quantizer, QuantizerConfig},
 };
 
 /// Batches prepared ahead.
@@ -109,13 +113,16 @@ impl TokenizerTrainer {
                 Decoder::new(&config.model, vb)?,
             ))
         })?;
-        let (quantizer, entries) = Quantizer::new(
-            &config.quantizer.for_model(&config.model),
-            book.map(|book| book.tensor().clone()),
-            seed,
-            device,
-        )?;
-        let params = network.joined(entries);
+        let book = match book {
+            Some(book) => Some(book.tensor().clone()),
+            None if config.quantizer.kind == Kind::Lc => {
+                progress.note("no --codebook: the entries are drawn from a normal distribution, which costs quality (paper table 6)");
+                Some(random_book(&config.model, seed)?)
+            }
+            None => None,
+        };
+        let quantizer = Quantizer::new(&quantizer_config(&config), book.as_ref(), seed, device)?;
+        let params = network.joined(quantizer.params().clone());
         let last_layer = params.get("decoder.conv_out.weight").cloned();
         let last_layer = last_layer
             .ok_or_else(|| Error::Config("the decoder has no last convolution".into()))?;
@@ -148,10 +155,10 @@ impl TokenizerTrainer {
                 .transpose()?,
             adam: Adam::new(adam_config)?,
             schedule: config.optimizer.schedule(config.run.steps)?,
+            watching: Watching::new(out, 0)?,
             usage: Usage::new(config.model.n_codes),
             store: Store::new(&folder, config.checkpoint.keep),
             loader: Loader::start(&source, loader_options(&config), 0)?,
-            watch: Watch::new(out)?,
             out: out.into(),
             device: device.clone(),
             step: 0,
@@ -172,12 +179,14 @@ impl TokenizerTrainer {
                 trainer.step * trainer.config.run.accumulate as u64,
             )?;
         }
-        trainer.watch.go_on_from(trainer.step)?;
+        if resume {
+            trainer.watching = Watching::new(out, trainer.step)?;
+        }
         Ok(trainer)
     }
 }
 
-fn loader_options(config: &TokenizerConfig) -> LoaderOptions {
+pub(super) fn loader_options(config: &TokenizerConfig) -> LoaderOptions {
     LoaderOptions {
         size: config.data.size as u32,
         batch: config.run.batch,
@@ -197,4 +206,31 @@ pub(super) fn order(config: &TokenizerConfig, seed: u64) -> Order {
             flip: config.data.flip,
         },
     }
+}
+
+fn quantizer_config(config: &TokenizerConfig) -> QuantizerConfig {
+    let section = &config.quantizer;
+    QuantizerConfig {
+        kind: section.kind,
+        codes: config.model.n_codes,
+        dim: config.model.embed_dim,
+        projector: section.projector,
+        codebook_trainable: section.codebook_trainable,
+        beta: section.beta,
+        fc_dim: section.fc_dim,
+        ema_decay: section.ema_decay,
+        ema_eps: section.ema_eps,
+    }
+}
+
+/// A static codebook of normal numbers, a function of the seed.
+fn random_book(model: &VqganConfig, seed: u64) -> Result<Tensor> {
+    let mut rng = Rng::new(seed ^ 0x626f_6f6b);
+    let count = model.n_codes * model.code_dim;
+    let values: Vec<f32> = (0..count).map(|_| rng.normal() as f32).collect();
+    Ok(Tensor::from_vec(
+        values,
+        (model.n_codes, model.code_dim),
+        &Device::Cpu,
+    )?)
 }

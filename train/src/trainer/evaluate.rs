@@ -17,9 +17,11 @@ use crate::{
     data::{Batch, Loader, LoaderOptions, Order, Pictures, Source},
     files::write_whole,
     losses::perceptual::perceptual_distances,
-    metrics::{self, FrechetSums},
+    metrics::{Moments, Pair, Scores, Usage, frechet_distance},
 };
 
+/// Numbers of [`fd_features`].
+const FD_FEATURES: usize = 320;
 /// Pictures that are looked at together.
 const BATCH: usize = 8;
 
@@ -75,13 +77,13 @@ impl Codec for TokenizerTrainer {
     fn ids(&self, pixels: &[f32], count: usize, side: usize) -> Result<Vec<u32>> {
         let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
         let z = self.encoder.forward(&x)?.detach();
-        Ok(self.quantizer.forward(&z)?.ids.to_vec1()?)
+        Ok(self.quantizer.forward(&z, false)?.ids.to_vec1()?)
     }
 
     fn reconstruct(&self, pixels: &[f32], count: usize, side: usize) -> Result<(Vec<u32>, Vec<f32>)> {
         let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
         let z = self.encoder.forward(&x)?.detach();
-        let quantized = self.quantizer.forward(&z)?;
+        let quantized = self.quantizer.forward(&z, false)?;
         let made = self.decoder.forward(&quantized.z_q.detach())?;
         Ok((
             quantized.ids.to_vec1()?,
@@ -145,11 +147,11 @@ pub struct UsageShare {
 }
 
 impl UsageShare {
-    fn of(counts: &[u64]) -> Self {
+    fn of(usage: &Usage) -> Self {
         Self {
-            tokens: counts.iter().sum(),
-            utilisation: metrics::usage(counts),
-            perplexity: metrics::perplexity(counts),
+            tokens: usage.tokens(),
+            utilisation: usage.share(),
+            perplexity: usage.perplexity(),
         }
     }
 }
@@ -179,18 +181,17 @@ pub fn evaluate(
         .map(|path| efficientnet_lite0(path, codec.device(), DType::F32))
         .transpose()?;
     let source = Source::new(Pictures::scan(folder, true)?, 0);
-    let (mut psnr, mut ssim, mut perceptual, mut pictures) = (0.0, 0.0, 0.0, 0u64);
-    let mut counts = vec![0u64; codec.codes()];
-    let mut frechet = [FrechetSums::default(), FrechetSums::default()];
+    let (mut scores, mut perceptual) = (Scores::default(), 0.0);
+    let mut usage = Usage::new(codec.codes());
+    let mut moments = [Moments::new(FD_FEATURES)?, Moments::new(FD_FEATURES)?];
     for batch in Loader::start(&source, plain(size, threads), 0)? {
         let batch = batch?;
         let (ids, made) = codec.reconstruct(&batch.pixels, batch.pictures.len(), size)?;
-        metrics::count(&ids, &mut counts)?;
+        usage.add(&ids)?;
         let originals = eight_bits(&batch.pixels, size)?;
         let made = eight_bits(&made, size)?;
         for (a, b) in originals.iter().zip(&made) {
-            psnr += metrics::psnr(&a.data, &b.data)?;
-            ssim += metrics::ssim(&a.data, &b.data, size, size)?;
+            scores.add(&Pair::new(&a.data, &b.data, size, size)?)?;
         }
         if let Some(network) = &network {
             let device = codec.device();
@@ -201,24 +202,25 @@ pub fn evaluate(
             )?;
             let distances = distances.to_vec1::<f32>()?;
             perceptual += distances.iter().map(|&d| f64::from(d)).sum::<f64>();
-            for (sums, pictures) in frechet.iter_mut().zip([&originals, &made]) {
-                sums.add(&fd_features(network, pictures, device)?)?;
+            for (moments, pictures) in moments.iter_mut().zip([&originals, &made]) {
+                let features = fd_features(network, pictures, device)?.to_dtype(DType::F64)?;
+                moments.add(&features.flatten_all()?.to_vec1()?)?;
             }
         }
-        pictures += batch.pictures.len() as u64;
     }
-    let mean = |sum: f64| sum / pictures.max(1) as f64;
-    let fd = || frechet[0].distance(&frechet[1]);
     Ok(Evaluation {
-        pictures,
+        pictures: scores.pictures(),
         skipped: source.skipped().len() as u64,
         size,
-        psnr: mean(psnr),
-        ssim: mean(ssim),
-        perceptual: network.as_ref().map(|_| mean(perceptual)),
-        fd_efflite0: network.as_ref().map(|_| fd()).transpose()?,
-        tokens: counts.iter().sum(),
-        distinct_ids: counts.iter().filter(|&&c| c > 0).count() as u64,
+        psnr: scores.psnr(),
+        ssim: scores.ssim(),
+        perceptual: network.as_ref().map(|_| perceptual / scores.pictures() as f64),
+        fd_efflite0: network
+            .as_ref()
+            .map(|_| frechet_distance(&moments[0], &moments[1]))
+            .transpose()?,
+        tokens: usage.tokens(),
+        distinct_ids: usage.used() as u64,
     })
 }
 
@@ -246,7 +248,7 @@ impl TokenizerTrainer {
     /// Files and tensor operations.
     pub fn measure_usage(&self, codec: &dyn Codec, progress: &dyn Progress) -> Result<UsageReport> {
         let data = &self.config.data;
-        let mut counts = [vec![0u64; codec.codes()], vec![0u64; codec.codes()]];
+        let mut counts = [Usage::new(codec.codes()), Usage::new(codec.codes())];
         let mut options = plain(data.eval_size, data.workers);
         for batch in Loader::start(&self.source, options, 0)? {
             count_batch(codec, &batch?, &mut counts[0])?;
@@ -260,7 +262,7 @@ impl TokenizerTrainer {
             tokens += count_batch(codec, &batch?, &mut counts[1])?;
         }
         let tensors = ["plain", "crops"].into_iter().zip(&counts).map(|(name, counts)| {
-            let counts: Vec<i64> = counts.iter().map(|&c| c as i64).collect();
+            let counts: Vec<i64> = counts.counts().iter().map(|&c| c as i64).collect();
             Ok((name, Tensor::from_vec(counts, codec.codes(), &Device::Cpu)?))
         });
         let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
@@ -294,7 +296,7 @@ impl TokenizerTrainer {
 }
 
 /// Centre crops, once.
-fn plain(size: usize, threads: usize) -> LoaderOptions {
+pub(super) fn plain(size: usize, threads: usize) -> LoaderOptions {
     LoaderOptions {
         size: size as u32,
         batch: BATCH,
@@ -304,8 +306,8 @@ fn plain(size: usize, threads: usize) -> LoaderOptions {
     }
 }
 
-fn count_batch(codec: &dyn Codec, batch: &Batch, counts: &mut [u64]) -> Result<u64> {
+fn count_batch(codec: &dyn Codec, batch: &Batch, usage: &mut Usage) -> Result<u64> {
     let ids = codec.ids(&batch.pixels, batch.pictures.len(), batch.size)?;
-    metrics::count(&ids, counts)?;
+    usage.add(&ids)?;
     Ok(ids.len() as u64)
 }

@@ -6,7 +6,7 @@ use vqlc_model::{
 };
 
 use super::{TokenizerTrainer, start::is_network};
-use crate::{Result, config::QuantizerKind};
+use crate::{Result, quantizer::Kind};
 
 impl TokenizerTrainer {
     /// The model of the weights as they are ([`Self::settle`] first), the codebook projected once. `None` for the fc quantizer,
@@ -15,7 +15,7 @@ impl TokenizerTrainer {
     /// # Errors
     /// A weight that is too large for f16 where `checkpoint.export_half` asks for it.
     pub fn model(&self) -> Result<Option<ModelFile>> {
-        if self.config.quantizer.kind == QuantizerKind::Fc {
+        if self.config.quantizer.kind == Kind::Fc {
             return Ok(None);
         }
         let mut tensors = self.params.values()?;
@@ -30,7 +30,7 @@ impl TokenizerTrainer {
             run.seed
         );
         let section = &self.config.quantizer;
-        if section.kind == QuantizerKind::Lc && section.projector {
+        if section.kind == Kind::Lc && section.projector {
             tensors.extend(self.quantizer.published()?);
             let options = ImportOptions {
                 config: Some(config),

@@ -10,29 +10,29 @@ mod report;
 mod resume;
 mod start;
 mod step;
-mod usage;
+mod watching;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Module as _, Tensor, Var};
 use vqlc_model::network::{Decoder, Encoder};
 
 use crate::{
     Error, Params, Result, TokenizerConfig,
     checkpoint::Store,
-    data::{Loader, Source},
+    data::{Loader, LoaderOptions, Source},
     losses::discriminator::Discriminator,
+    metrics::Usage,
     optim::{Adam, Ema, Schedule},
     quantizer::Quantizer,
 };
 
-pub use evaluate::{Evaluation, evaluate};
-pub use export::export;
+pub use evaluate::{Codec, Evaluation, UsageReport, UsageShare, evaluate};
 pub use report::{Progress, StepReport};
 
 use build::Perceptual;
 use report::Means;
-use usage::Usage;
+use watching::Watching;
 
 /// A run in memory.
 pub struct TokenizerTrainer {
@@ -55,7 +55,9 @@ pub struct TokenizerTrainer {
     source: Arc<Source>,
     loader: Loader,
     store: Store,
+    /// Ids since the window began.
     usage: Usage,
+    watching: Watching,
     /// Steps made.
     step: u64,
 }
@@ -103,7 +105,6 @@ impl TokenizerTrainer {
                 let elapsed = since.elapsed().as_secs_f64();
                 let wait = (self.loader.waited() - waited).as_secs_f64();
                 let pictures = steps * (self.config.run.batch * self.config.run.accumulate) as u64;
-                let (utilisation, perplexity) = self.usage.shares();
                 let line = StepReport {
                     step: report.step,
                     steps: self.config.run.steps,
@@ -111,12 +112,12 @@ impl TokenizerTrainer {
                     lr: report.lr,
                     images_per_s: pictures as f64 / elapsed,
                     data_wait: wait / elapsed,
-                    utilisation,
-                    perplexity,
+                    utilisation: self.usage.share(),
+                    perplexity: self.usage.perplexity(),
                     tokens: self.usage.tokens(),
                     ..means.take()
                 };
-                self.watch.line(&line)?;
+                self.watching.line(&line)?;
                 progress.step(&line);
                 (since, waited, steps) = (Instant::now(), self.loader.waited(), 0);
             }
@@ -159,5 +160,27 @@ impl TokenizerTrainer {
             (batch.pictures.len(), 3, size, size),
             &self.device,
         )?)
+    }
+
+    /// Draws centre crops of the first pictures beside what comes back of them.
+    fn draw_grid(&mut self) -> Result<()> {
+        let options = LoaderOptions {
+            batch: self.config.watch.grid_pictures,
+            ..evaluate::plain(self.config.data.eval_size, 1)
+        };
+        if let Some(batch) = Loader::start(&self.source, options, 0)?.next() {
+            let batch = batch?;
+            let count = batch.pictures.len();
+            let made = if self.quantizes() {
+                self.reconstruct(&batch.pixels, count, batch.size)?.1
+            } else {
+                let shape = (count, 3, batch.size, batch.size);
+                let x = Tensor::from_slice(&batch.pixels, shape, &self.device)?;
+                let z = self.encoder.forward(&x)?.detach();
+                self.decoder.forward(&z)?.detach().flatten_all()?.to_vec1()?
+            };
+            self.watching.grid(self.step, &batch.pixels, &made, batch.size)?;
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StepReport {
     /// Steps done.
+    #[serde(skip)]
     pub step: u64,
     /// Steps in all.
     pub steps: u64,

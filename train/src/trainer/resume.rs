@@ -1,11 +1,12 @@
 //! Stopping and going on.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::{Progress, TokenizerTrainer};
 use crate::{
     Error, Result,
     checkpoint::{add_part, part},
+    metrics::Usage,
 };
 
 const PARAMS: &str = "params.";
@@ -23,7 +24,7 @@ impl TokenizerTrainer {
         let mut all = vqlc_model::params::Tensors::new();
         add_part(&mut all, PARAMS, self.params.values()?);
         add_part(&mut all, ADAM, self.adam.state(&self.params)?);
-        add_part(&mut all, QUANTIZER, self.quantizer.state()?);
+        add_part(&mut all, QUANTIZER, self.quantizer.state());
         if let Some(ema) = &self.ema {
             add_part(&mut all, EMA, ema.state()?);
         }
@@ -32,7 +33,8 @@ impl TokenizerTrainer {
             add_part(&mut all, GAN_STATE, gan.network.state()?);
             add_part(&mut all, GAN_ADAM, gan.adam.state(&gan.params)?);
         }
-        all.insert(USAGE.into(), self.usage.state()?);
+        let counts: Vec<i64> = self.usage.counts().iter().map(|&c| c as i64).collect();
+        all.insert(USAGE.into(), Tensor::new(counts, &Device::Cpu)?);
         let path = self.store.save(self.step, &all)?;
         progress.checkpoint(self.step, &path);
         Ok(())
@@ -61,9 +63,9 @@ impl TokenizerTrainer {
             gan.network.load_state(&part(all, GAN_STATE))?;
             gan.adam.load_state(&gan.params, &part(all, GAN_ADAM))?;
         }
-        let counts: Option<&Tensor> = all.get(USAGE);
-        if let Some(counts) = counts {
-            self.usage.load(counts)?;
+        if let Some(counts) = all.get(USAGE) {
+            let counts = counts.to_vec1::<i64>()?;
+            self.usage = Usage::from_counts(counts.into_iter().map(|c| c.max(0) as u64).collect());
         }
         self.step = found.step;
         progress.note(&format!("going on from step {}", found.step));

@@ -2,12 +2,15 @@
 
 use candle_core::{Module as _, Tensor};
 
-use super::{Progress, TokenizerTrainer};
+use super::{
+    Progress, TokenizerTrainer,
+    build::{loader_options, order},
+    step::{scalar, variance},
+};
 use crate::{
     Result,
-    config::{Init, QuantizerKind},
+    quantizer::Kind,
     data::Loader,
-    quantizer,
 };
 
 impl TokenizerTrainer {
@@ -16,40 +19,33 @@ impl TokenizerTrainer {
     pub(super) fn start_quantizing(&mut self, progress: &mut dyn Progress) -> Result<()> {
         let section = &self.config.quantizer;
         match section.kind {
-            QuantizerKind::Lc if self.config.warm_start.align && section.projector => {
+            Kind::Lc if self.config.warm_start.align && section.projector => {
                 let latents = self.latents(self.config.warm_start.latents)?;
-                let error = self.quantizer.align(&latents)?;
+                self.quantizer.align(&latents)?;
+                let found = self.quantizer.forward(&latents, false)?;
+                let commit = scalar(&found.commit)?;
+                let error = commit / variance(&latents)?;
                 progress.note(&format!(
                     "codebook laid over {} latents: quantization error {:.1} % of their variance",
-                    latents.dim(0)?,
+                    found.ids.dim(0)?,
                     100.0 * error
                 ));
-            }
-            QuantizerKind::Vq | QuantizerKind::Ema if section.init == Init::Latents => {
-                let codes = self.config.model.n_codes;
-                let latents = self.latents(codes)?;
-                self.quantizer.set_table(&quantizer::draw_rows(
-                    &latents,
-                    codes,
-                    self.config.run.seed,
-                )?)?;
-                progress.note(&format!("codebook drawn from {} latents", latents.dim(0)?));
             }
             _ => {}
         }
         // The average must not remember the projector it had.
         if let Some(ema) = &mut self.ema {
             for (name, var) in self.params.iter().filter(|(name, _)| !is_network(name)) {
-                ema.replace(name, var.as_tensor())?;
+                ema.restart(name, var.as_tensor())?;
             }
         }
         Ok(())
     }
 
-    /// At least `count` latents `[n, dim]` of seeded crops, on the CPU, without a graph.
+    /// At least `count` latents of seeded crops, `[b, dim, h, w]`, without a graph.
     fn latents(&self, count: usize) -> Result<Tensor> {
-        let mut options = *self.loader.options();
-        options.order = self.order(self.config.run.seed ^ 0x6c61_7465_6e74);
+        let mut options = loader_options(&self.config);
+        options.order = order(&self.config, self.config.run.seed ^ 0x6c61_7465_6e74);
         let mut rows = Vec::new();
         let mut have = 0;
         for batch in Loader::start(&self.source, options, 0)? {
@@ -57,9 +53,9 @@ impl TokenizerTrainer {
             let shape = (batch.pictures.len(), 3, batch.size, batch.size);
             let x = Tensor::from_vec(batch.pixels, shape, &self.device)?;
             let z = self.encoder.forward(&x)?.detach();
-            let z = z.permute((0, 2, 3, 1))?.flatten(0, 2)?;
-            have += z.dim(0)?;
-            rows.push(z.to_device(&candle_core::Device::Cpu)?);
+            let (pictures, _, height, width) = z.dims4()?;
+            have += pictures * height * width;
+            rows.push(z);
             if have >= count {
                 break;
             }

@@ -7,8 +7,12 @@ use super::{TokenizerTrainer, report::StepReport};
 use crate::{
     Error, Result,
     losses::{adaptive, hinge},
+    metrics::Usage,
     optim::Grads,
 };
+
+/// Tokens an entry in a window over which utilisation is counted.
+const WINDOW: u64 = 4;
 
 /// What one batch gave.
 struct Pass {
@@ -16,6 +20,8 @@ struct Pass {
     values: StepReport,
     /// The pictures made, without a graph.
     made: Tensor,
+    /// The latents and their ids, where they were quantised.
+    assigned: Option<(Tensor, Tensor)>,
 }
 
 impl TokenizerTrainer {
@@ -26,8 +32,9 @@ impl TokenizerTrainer {
     pub(super) fn step(&mut self) -> Result<StepReport> {
         let accumulate = self.config.run.accumulate;
         let share = 1.0 / accumulate as f64;
-        let lr = self.schedule.at(self.step as f64);
+        let lr = self.schedule.at((self.step + 1) as f64);
         let mut values = StepReport::default();
+        let mut assigned = Vec::new();
         let (mut generator, mut discriminator): (Option<Grads>, Option<Grads>) = (None, None);
         for part in 0..accumulate {
             let x = self.next_batch()?;
@@ -38,6 +45,7 @@ impl TokenizerTrainer {
                 sum(&mut discriminator, grads)?;
             }
             sum(&mut generator, pass.grads)?;
+            assigned.extend(pass.assigned);
             for (to, from) in values.losses().into_iter().zip(pass.values.clone().losses()) {
                 *to += share * *from;
             }
@@ -66,7 +74,9 @@ impl TokenizerTrainer {
             let lr = lr * self.config.discriminator.lr_factor;
             gan.adam.step(&gan.params, &grads, lr)?;
         }
-        self.quantizer.after_step()?;
+        for (z, ids) in assigned {
+            self.quantizer.after_step(&z, &ids)?;
+        }
         self.step += 1;
         values.step = self.step;
         values.lr = lr;
@@ -80,6 +90,15 @@ impl TokenizerTrainer {
 
     fn discriminator_learns(&self) -> bool {
         self.gan.is_some() && self.step >= self.config.discriminator.start
+    }
+
+    /// Counts ids; a window that is full is begun anew.
+    fn count(&mut self, ids: &[u32]) -> Result<()> {
+        let codes = self.config.model.n_codes;
+        if self.usage.tokens() >= WINDOW * codes as u64 {
+            self.usage = Usage::new(codes);
+        }
+        self.usage.add(ids)
     }
 
     /// The adversarial loss's weight at this step, before the adaptive one.
@@ -98,13 +117,14 @@ impl TokenizerTrainer {
         let mut values = StepReport::default();
         let z = self.encoder.forward(x)?;
         let variance = variance(&z)?;
+        let mut assigned = None;
         let (z_q, quantizer_loss) = if self.quantizes() {
             let quantized = self.quantizer.forward(&z, true)?;
-            self.usage.add(&quantized.ids.to_vec1::<u32>()?);
+            self.count(&quantized.ids.to_vec1::<u32>()?)?;
             let commit = scalar(&quantized.commit)?;
             values.quantization_error = commit / variance;
-            let beta = self.config.quantizer.beta;
-            let mut total = (&quantized.commit + (&quantized.codebook_loss * beta)?)?;
+            let mut total = quantized.loss;
+            assigned = Some((z.detach(), quantized.ids));
             if loss.quantizer_relative {
                 total = (total / variance.max(1e-12))?;
             }
@@ -141,6 +161,7 @@ impl TokenizerTrainer {
             grads: Grads::of(&store, &self.params)?,
             values,
             made: y.detach(),
+            assigned,
         })
     }
 
@@ -185,12 +206,12 @@ impl TokenizerTrainer {
 }
 
 /// Mean over the channels of the variance over everything else, of z `[b, c, h, w]`; no gradient.
-fn variance(z: &Tensor) -> Result<f64> {
+pub(super) fn variance(z: &Tensor) -> Result<f64> {
     let rows = z.detach().transpose(0, 1)?.flatten_from(1)?;
     scalar(&rows.var(D::Minus1)?.mean_all()?)
 }
 
-fn scalar(tensor: &Tensor) -> Result<f64> {
+pub(super) fn scalar(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?))
 }
 
