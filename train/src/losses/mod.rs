@@ -1,3 +1,10 @@
+//! What the generator and its adversary are trained on.
+
+pub mod adaptive;
+pub mod discriminator;
+pub mod hinge;
+pub mod lpips;
+mod norm;
 //! Losses.
 
 pub mod perceptual;

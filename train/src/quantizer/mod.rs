@@ -9,15 +9,15 @@ mod learnt;
 mod moving;
 mod projected;
 
-pub use align::{align_projector, relative_error};
-pub use config::{Kind, QuantizerConfig};
+pub use align::{align_projector, draw_rows, relative_error};
+pub use config::QuantizerConfig;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use vqlc_model::params::Tensors;
+use vqlc_model::{params::Tensors, rng::Rng};
 
 use self::{factorised::Factorised, learnt::Learnt, moving::Moving, projected::Projected};
-use crate::{Error, Params, Result};
+use crate::{Error, Params, Result, config::QuantizerKind};
 
 /// What quantizing a batch of latents gives.
 #[derive(Clone, Debug)]
@@ -38,7 +38,6 @@ pub struct Quantized {
 pub struct Quantizer {
     config: QuantizerConfig,
     inner: Inner,
-    params: Params,
 }
 
 enum Inner {
@@ -58,52 +57,45 @@ struct Match {
 }
 
 impl Quantizer {
-    /// A quantizer with parameters drawn from `seed`. `codebook` is the static codebook `[codes, D]` of lc, which must be given, or
-    /// where the table `[codes, dim]` of vq and ema or the codebook `[codes, fc_dim]` of fc starts.
+    /// A quantizer with parameters drawn from `seed`, and those parameters: what gradients train (nothing where the table is a moving
+    /// average, or where a frozen codebook has no projector).
+    ///
+    /// `codebook` is the static codebook `[codes, code_dim]` of lc, or where the table `[codes, dim]` of vq and ema or the codebook
+    /// `[codes, fc_dim]` of fc starts. Without, it is drawn: uniformly within 1/codes for vq, else from a standard normal distribution.
     ///
     /// # Errors
     /// [`Error::Config`]; a codebook of another shape or with numbers that are not finite.
     pub fn new(
         config: &QuantizerConfig,
-        codebook: Option<&Tensor>,
+        codebook: Option<Tensor>,
         seed: u64,
         device: &Device,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Params)> {
         config.check()?;
-        let config = *config;
-        let codebook = codebook
-            .map(|book| checked_codebook(&config, book, device))
+        let book = codebook
+            .map(|book| checked(&book, &config.book_shape(), device))
             .transpose()?;
         let (inner, params) = match config.kind {
-            Kind::Lc => {
-                let book = codebook.ok_or_else(|| {
-                    Error::Config("the lc quantizer needs a static codebook".into())
-                })?;
-                let (inner, params) = Projected::new(&config, &book, seed, device)?;
-                (Inner::Lc(inner), params)
+            QuantizerKind::Lc => {
+                let (lc, params) = Projected::new(config, book, seed, device)?;
+                (Inner::Lc(lc), params)
             }
-            Kind::Vq => {
-                let (inner, params) = with_start(codebook, learnt::TABLE, seed, device, |vb| {
-                    Learnt::new(&config, &vb)
-                })?;
-                (Inner::Vq(inner), params)
+            QuantizerKind::Vq => {
+                let (vq, params) = Learnt::new(config, book, seed, device)?;
+                (Inner::Vq(vq), params)
             }
-            Kind::Fc => {
-                let (inner, params) = with_start(codebook, factorised::TABLE, seed, device, |vb| {
-                    Factorised::new(&config, &vb)
-                })?;
-                (Inner::Fc(inner), params)
+            QuantizerKind::Fc => {
+                let build = |vb: VarBuilder| Factorised::new(config, &vb);
+                let (fc, params) = with_start(book, factorised::TABLE, seed, device, build)?;
+                (Inner::Fc(fc), params)
             }
-            Kind::Ema => {
-                let moving = Moving::new(&config, codebook, seed, device)?;
-                (Inner::Ema(moving), Params::default())
+            QuantizerKind::Ema => {
+                let ema = Moving::new(config, book, seed, device)?;
+                (Inner::Ema(ema), Params::default())
             }
         };
-        Ok(Self {
-            config,
-            inner,
-            params,
-        })
+        let config = *config;
+        Ok((Self { config, inner }, params))
     }
 
     /// Its configuration.
@@ -111,12 +103,8 @@ impl Quantizer {
         &self.config
     }
 
-    /// What gradients train; none where the table is a moving average, or where a frozen codebook has no projector.
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// Quantizes `z` `[b, dim, h, w]`. Without `train` nothing that is returned has a gradient.
+    /// Quantizes `z` `[b, dim, h, w]`. With `train`, ema takes note of what its entries got; without, nothing that is returned has a
+    /// gradient.
     ///
     /// # Errors
     /// Latents of another shape, or that are not finite; a tensor operation's.
@@ -143,6 +131,9 @@ impl Quantizer {
             Inner::Fc(fc) => fc.find(rows)?,
             Inner::Ema(ema) => ema.find(rows)?,
         };
+        if train && let Inner::Ema(ema) = &self.inner {
+            ema.take_note(&y, &ids)?;
+        }
         let commit = (q.detach() - &y)?.sqr()?.mean_all()?;
         let codebook_loss = match &self.inner {
             Inner::Ema(_) => commit.zeros_like()?.detach(),
@@ -169,13 +160,13 @@ impl Quantizer {
         })
     }
 
-    /// To be called once a training step with its latents and their ids: moves the table of ema; nothing to do for the others.
+    /// Ends a training step: moves the table of ema by what [`Self::forward`] noted since the last; nothing to do for the others.
     ///
     /// # Errors
-    /// Shapes that do not fit; a tensor operation's.
-    pub fn after_step(&mut self, z: &Tensor, ids: &Tensor) -> Result<()> {
+    /// A tensor operation's.
+    pub fn after_step(&mut self) -> Result<()> {
         match &mut self.inner {
-            Inner::Ema(ema) => ema.update(&to_rows(z)?, ids),
+            Inner::Ema(ema) => ema.update(),
             Inner::Lc(_) | Inner::Vq(_) | Inner::Fc(_) => Ok(()),
         }
     }
@@ -196,11 +187,25 @@ impl Quantizer {
         }
     }
 
-    /// What is neither a parameter nor given at construction, by name: the moving averages of ema.
-    pub fn state(&self) -> Tensors {
+    /// What lc's table is made of, under the names of published checkpoints: the codebook and the projector.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a quantizer without projector.
+    pub fn published(&self) -> Result<Tensors> {
         match &self.inner {
-            Inner::Ema(ema) => ema.state(),
-            Inner::Lc(_) | Inner::Vq(_) | Inner::Fc(_) => Tensors::new(),
+            Inner::Lc(lc) => lc.published(),
+            Inner::Vq(_) | Inner::Fc(_) | Inner::Ema(_) => Err(no_projector()),
+        }
+    }
+
+    /// What is neither a parameter nor given at construction, by name: the moving averages of ema. To be asked between steps.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn state(&self) -> Result<Tensors> {
+        match &self.inner {
+            Inner::Ema(ema) => Ok(ema.state()),
+            Inner::Lc(_) | Inner::Vq(_) | Inner::Fc(_) => Ok(Tensors::new()),
         }
     }
 
@@ -222,19 +227,37 @@ impl Quantizer {
         }
     }
 
-    /// Sets the projector of lc so that the projected codebook has the mean and covariance of the latents `z` `[b, dim, h, w]`
-    /// ([`align_projector`]).
+    /// Sets the projector of lc so that the projected codebook has the mean and covariance of the latents `[m, dim]`
+    /// ([`align_projector`]), and returns their quantization error then ([`relative_error`]).
     ///
     /// # Errors
     /// [`Error::Config`] for a quantizer without projector; as [`align_projector`].
-    pub fn align(&self, z: &Tensor) -> Result<()> {
+    pub fn align(&self, latents: &Tensor) -> Result<f64> {
         match &self.inner {
-            Inner::Lc(lc) => lc.align(&to_rows(z)?.detach()),
-            Inner::Vq(_) | Inner::Fc(_) | Inner::Ema(_) => Err(Error::Config(
-                "only the lc quantizer has a projector to align".into(),
+            Inner::Lc(lc) => lc.align(latents)?,
+            Inner::Vq(_) | Inner::Fc(_) | Inner::Ema(_) => return Err(no_projector()),
+        }
+        relative_error(latents, &self.table()?)
+    }
+
+    /// Replaces the table `[codes, dim]` of vq or ema; ema's averages start anew.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the other kinds; a table of another shape or with numbers that are not finite.
+    pub fn set_table(&mut self, table: &Tensor) -> Result<()> {
+        let shape = self.config.book_shape();
+        match &mut self.inner {
+            Inner::Vq(vq) => vq.set(table, &shape),
+            Inner::Ema(ema) => ema.set(table, &shape),
+            Inner::Lc(_) | Inner::Fc(_) => Err(Error::Config(
+                "only the vq and ema quantizers have a table of latents".into(),
             )),
         }
     }
+}
+
+fn no_projector() -> Error {
+    Error::Config("only the lc quantizer with a projector has one".into())
 }
 
 /// `[b, d, h, w]` to f32 rows `[b*h*w, d]`, in the order (b, h, w). Differentiable.
@@ -251,38 +274,35 @@ fn nearest(z: &Tensor, table: &Tensor) -> Result<Tensor> {
     Ok(vqlc_ops::tensor::nearest(&z.detach(), &table.detach())?)
 }
 
-fn checked_codebook(config: &QuantizerConfig, book: &Tensor, device: &Device) -> Result<Tensor> {
-    let width = match config.kind {
-        Kind::Lc if config.projector => None,
-        Kind::Fc => Some(config.fc_dim),
-        Kind::Lc | Kind::Vq | Kind::Ema => Some(config.dim),
+/// `book` in f32 on `device`, if it has that shape and finite numbers.
+fn checked(book: &Tensor, shape: &[usize; 2], device: &Device) -> Result<Tensor> {
+    let refused = |found: String| Error::Argument {
+        what: "codebook",
+        expected: format!("{shape:?} finite numbers"),
+        found,
     };
-    let fits = match book.dims() {
-        &[codes, found] => codes == config.codes && found > 0 && width.is_none_or(|w| w == found),
-        _ => false,
-    };
-    if !fits {
-        let width = width.map_or_else(|| "D".into(), |width| width.to_string());
-        return Err(Error::Argument {
-            what: "codebook",
-            expected: format!("[{}, {width}]", config.codes),
-            found: format!("{:?}", book.dims()),
-        });
+    if book.dims() != shape {
+        return Err(refused(format!("{:?}", book.dims())));
     }
     let book = book
         .detach()
         .to_device(device)?
         .to_dtype(DType::F32)?
         .contiguous()?;
-    // A sum is finite only if all numbers are.
+    // A mean is finite only if all numbers are.
     if !book.abs()?.mean_all()?.to_scalar::<f32>()?.is_finite() {
-        return Err(Error::Argument {
-            what: "codebook",
-            expected: "finite numbers".into(),
-            found: "NaN or infinity".into(),
-        });
+        return Err(refused("NaN or infinity".into()));
     }
     Ok(book)
+}
+
+/// Standard normal numbers on `device`.
+fn normal(shape: [usize; 2], seed: u64, device: &Device) -> Result<Tensor> {
+    let mut rng = Rng::new(seed);
+    let values = (0..shape[0] * shape[1])
+        .map(|_| rng.normal() as f32)
+        .collect::<Vec<_>>();
+    Ok(Tensor::from_vec(values, &shape, device)?)
 }
 
 /// Builds a part with parameters drawn from `seed`, then sets the one called `name` to `start` where there is one.

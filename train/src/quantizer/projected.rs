@@ -7,8 +7,8 @@ use vqlc_model::{
     params::{RandomParams, Tensors},
 };
 
-use super::{Match, QuantizerConfig, align_projector, nearest};
-use crate::{Error, Params, Result};
+use super::{Match, QuantizerConfig, align_projector, nearest, no_projector, normal};
+use crate::{Params, Result};
 
 pub(super) struct Projected {
     /// B, `[codes, D]`; a parameter where it is trained.
@@ -20,11 +20,15 @@ pub(super) struct Projected {
 impl Projected {
     pub(super) fn new(
         config: &QuantizerConfig,
-        book: &Tensor,
+        book: Option<Tensor>,
         seed: u64,
         device: &Device,
     ) -> Result<(Self, Params)> {
         let dim = config.dim;
+        let book = match book {
+            Some(book) => book,
+            None => normal(config.book_shape(), seed, device)?,
+        };
         let mut tensors = Tensors::new();
         if config.projector {
             let width = book.dim(1)?;
@@ -49,7 +53,7 @@ impl Projected {
         })?;
         let book = match params.get(SOURCE) {
             Some(var) => var.as_tensor().clone(),
-            None => book.clone(),
+            None => book,
         };
         let [weight, bias] = PROJECTOR.map(|name| params.get(name).cloned());
         let projector = weight.zip(bias).map(|(weight, bias)| [weight, bias]);
@@ -85,15 +89,22 @@ impl Projected {
         }
     }
 
-    pub(super) fn align(&self, z: &Tensor) -> Result<()> {
-        let Some([weight, bias]) = &self.projector else {
-            return Err(Error::Config(
-                "an lc quantizer without projector cannot be aligned".into(),
-            ));
-        };
-        let (new_weight, new_bias) = align_projector(&self.book, z)?;
-        weight.set(&new_weight)?;
-        bias.set(&new_bias)?;
+    pub(super) fn align(&self, latents: &Tensor) -> Result<()> {
+        let [weight, bias] = self.projector.as_ref().ok_or_else(no_projector)?;
+        let (new_weight, new_bias) = align_projector(&self.book.detach(), latents)?;
+        weight.set(&new_weight.to_device(weight.device())?)?;
+        bias.set(&new_bias.to_device(bias.device())?)?;
         Ok(())
+    }
+
+    pub(super) fn published(&self) -> Result<Tensors> {
+        let [weight, bias] = self.projector.as_ref().ok_or_else(no_projector)?;
+        let parts = [
+            (SOURCE, &self.book),
+            (PROJECTOR[0], weight.as_tensor()),
+            (PROJECTOR[1], bias.as_tensor()),
+        ];
+        let copy = |(name, tensor): (&str, &Tensor)| Ok((name.to_owned(), tensor.copy()?.detach()));
+        parts.into_iter().map(copy).collect()
     }
 }

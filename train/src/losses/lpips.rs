@@ -1,0 +1,180 @@
+//! LPIPS on VGG16 (Zhang et al. 2018, version 0.1): a learned distance between pictures.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use vqlc_model::{params::Tensors, pickle::read_pth};
+use vqlc_ops::tensor::{Window, conv2d, max_pool2};
+
+use crate::{Error, Result};
+
+/// torchvision's numbers of VGG16's convolutions, block by block; the output of each block's last rectifier is compared.
+const BLOCKS: [&[usize]; 5] = [
+    &[0, 2],
+    &[5, 7],
+    &[10, 12, 14],
+    &[17, 19, 21],
+    &[24, 26, 28],
+];
+/// What pictures in [-1, 1] are shifted and scaled by, per colour.
+const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
+const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
+/// Added to the norm that features are divided by.
+const EPS: f64 = 1e-10;
+
+/// The distance's network. Its weights are not trained.
+pub struct Lpips {
+    blocks: Vec<Vec<(Tensor, Tensor)>>,
+    /// A weight for each channel of each block, `[1, c, 1, 1]`.
+    weights: Vec<Tensor>,
+    shift: Tensor,
+    scale: Tensor,
+    compute: DType,
+}
+
+impl Lpips {
+    /// Reads torchvision's VGG16 (`features.N.*`; its classifier is passed over) and LPIPS's linear layers (`linK.model.1.weight`) from
+    /// files, safetensors or PyTorch checkpoints, one that holds both or one of each.
+    ///
+    /// # Errors
+    /// Files that cannot be read; as [`Self::from_tensors`].
+    pub fn read(files: &[PathBuf], device: &Device, compute: DType) -> Result<Self> {
+        let mut tensors = Tensors::new();
+        for path in files {
+            tensors.extend(read(path)?);
+        }
+        Self::from_tensors(&tensors, device, compute)
+    }
+
+    /// The network of given weights, of any channel counts; tensors of other names are passed over. Its layers multiply in `compute`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of a shape that does not fit.
+    pub fn from_tensors(tensors: &Tensors, device: &Device, compute: DType) -> Result<Self> {
+        let take = |name: String, shape: &[Option<usize>]| -> Result<Tensor> {
+            let known = || shape.iter().map(|side| side.unwrap_or(0)).collect();
+            let Some(tensor) = tensors.get(&name) else {
+                return Err(vqlc_model::Error::MissingTensor {
+                    name,
+                    expected: known(),
+                }
+                .into());
+            };
+            let dims = tensor.dims();
+            let fits = dims.len() == shape.len()
+                && dims
+                    .iter()
+                    .zip(shape)
+                    .all(|(&side, wanted)| side > 0 && wanted.is_none_or(|w| w == side));
+            if !fits {
+                return Err(vqlc_model::Error::TensorShape {
+                    name,
+                    expected: known(),
+                    found: dims.to_vec(),
+                }
+                .into());
+            }
+            Ok(tensor.to_device(device)?.to_dtype(DType::F32)?.detach())
+        };
+        let mut channels = 3;
+        let (mut blocks, mut weights) = (Vec::new(), Vec::new());
+        for (k, numbers) in BLOCKS.iter().enumerate() {
+            let mut block = Vec::new();
+            for n in *numbers {
+                let shape = [None, Some(channels), Some(3), Some(3)];
+                let weight = take(format!("features.{n}.weight"), &shape)?;
+                channels = weight.dim(0)?;
+                let bias = take(format!("features.{n}.bias"), &[Some(channels)])?;
+                block.push((weight, bias));
+            }
+            blocks.push(block);
+            let shape = [Some(1), Some(channels), Some(1), Some(1)];
+            weights.push(take(format!("lin{k}.model.1.weight"), &shape)?);
+        }
+        Ok(Self {
+            blocks,
+            weights,
+            shift: Tensor::from_slice(&SHIFT, (1, 3, 1, 1), device)?,
+            scale: Tensor::from_slice(&SCALE, (1, 3, 1, 1), device)?,
+            compute,
+        })
+    }
+
+    /// What each block adds to the distance of each picture: `made` and `target` `[b, 3, h, w]` in [-1, 1] with sides of at least 16, result
+    /// `[b, 5]`, f32. No gradient flows to `target`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a tensor operation's.
+    pub fn layers(&self, made: &Tensor, target: &Tensor) -> Result<Tensor> {
+        let (made, target) = (self.features(made)?, self.features(&target.detach())?);
+        let mut layers = Vec::new();
+        for ((a, b), weight) in made.iter().zip(&target).zip(&self.weights) {
+            let difference = (unit(a)? - unit(b)?)?.sqr()?;
+            let map = difference.broadcast_mul(weight)?.sum(1)?;
+            layers.push(map.flatten_from(1)?.mean(1)?);
+        }
+        Ok(Tensor::stack(&layers, 1)?)
+    }
+
+    /// The distance of each picture, `[b]`.
+    ///
+    /// # Errors
+    /// As [`Self::layers`].
+    pub fn distances(&self, made: &Tensor, target: &Tensor) -> Result<Tensor> {
+        Ok(self.layers(made, target)?.sum(1)?)
+    }
+
+    /// The mean distance, a scalar.
+    ///
+    /// # Errors
+    /// As [`Self::layers`].
+    pub fn loss(&self, made: &Tensor, target: &Tensor) -> Result<Tensor> {
+        Ok(self.distances(made, target)?.mean_all()?)
+    }
+
+    /// The compared features of pictures in [-1, 1], `[b, c, h', w']` for each block.
+    ///
+    /// # Errors
+    /// As [`Self::layers`].
+    pub fn features(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let mut x = x
+            .to_dtype(DType::F32)?
+            .broadcast_sub(&self.shift)?
+            .broadcast_div(&self.scale)?;
+        if x.device().is_cuda() {
+            x = x.to_dtype(self.compute)?;
+        }
+        let mut features = Vec::with_capacity(BLOCKS.len());
+        for (k, block) in self.blocks.iter().enumerate() {
+            if k > 0 {
+                x = max_pool2(&x)?;
+            }
+            for (weight, bias) in block {
+                x = conv2d(&x, weight, Some(bias), Window::same(1), self.compute)?.relu()?;
+            }
+            features.push(x.clone());
+        }
+        Ok(features)
+    }
+}
+
+/// Features divided by their norm over the channels, f32.
+fn unit(features: &Tensor) -> Result<Tensor> {
+    let features = features.to_dtype(DType::F32)?;
+    // The root of 0 has no finite gradient: where all channels are silent the square of EPS stands in, which changes no other norm.
+    let squares = (features.sqr()?.sum_keepdim(1)? + EPS * EPS)?;
+    Ok(features.broadcast_div(&(squares.sqrt()? + EPS)?)?)
+}
+
+fn read(path: &Path) -> Result<Tensors> {
+    let is_safetensors = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+    if !is_safetensors {
+        return Ok(read_pth(path)?);
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        .map_err(|e| Error::malformed(path, e.to_string()))?;
+    Ok(tensors.into_iter().collect())
+}
