@@ -11,6 +11,7 @@
 
 mod check;
 mod conv;
+mod depthwise;
 mod error;
 mod lanes;
 mod nearest;

@@ -4,13 +4,16 @@
 //! and summed in f32; parameters stay f32 either way, and gradients of parameters come back in f32.
 
 mod conv;
+mod depthwise;
 mod elementwise;
 mod nearest;
 mod norm;
 mod resample;
+mod values;
 
-pub use conv::{Window, conv2d, depthwise};
+pub use conv::{Window, conv2d};
+pub use depthwise::depthwise;
 pub use elementwise::{add, leaky_relu, relu6};
 pub use nearest::nearest;
-pub use norm::group_norm;
+pub use norm::{batch_norm_train, group_norm};
 pub use resample::{max_pool2, upsample2};
