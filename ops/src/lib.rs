@@ -14,6 +14,7 @@ mod conv;
 mod conv_grad;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod depthwise;
 mod error;
 mod lanes;
 mod nearest;

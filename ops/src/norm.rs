@@ -1,5 +1,7 @@
 //! Group normalisation and swish in one pass over memory after the statistics.
 
+mod backward;
+
 use rayon::prelude::*;
 
 use crate::conv::length;
@@ -67,20 +69,24 @@ impl GroupNorm {
     /// # Errors
     /// [`Error::Length`], [`Error::Empty`].
     pub fn run(&self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
-        let channels = self.weight.len();
-        if input.is_empty() {
-            return Err(Error::Empty { what: "input" });
-        }
-        length("input", input.len().next_multiple_of(channels), input.len())?;
+        self.run_batch(1, input, output).map(drop)
+    }
+
+    /// As [`Self::run`], of `[batch, channels, positions]`, each picture by itself. Gives the moments of each group of each picture.
+    pub(crate) fn run_batch(
+        &self,
+        batch: usize,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<Vec<Moments>, Error> {
+        let group = self.group_length(batch, input)?;
         length("output", input.len(), output.len())?;
-        let positions = input.len() / channels;
-        let members = channels / self.groups;
-        output
-            .par_chunks_mut(members * positions)
-            .zip(input.par_chunks(members * positions))
-            .zip(self.weight.par_chunks(members))
-            .zip(self.bias.par_chunks(members))
-            .for_each(|(((output, input), weight), bias)| {
+        let moments = output
+            .par_chunks_mut(group)
+            .zip(input.par_chunks(group))
+            .enumerate()
+            .map(|(index, (output, input))| {
+                let (weight, bias) = self.of_group(index);
                 self.kernel.run(GroupJob {
                     input,
                     output,
@@ -88,9 +94,52 @@ impl GroupNorm {
                     bias,
                     eps: self.eps,
                     swish: self.swish,
-                });
-            });
-        Ok(())
+                })
+            })
+            .collect();
+        Ok(moments)
+    }
+
+    /// The numbers in a group of one picture.
+    fn group_length(&self, batch: usize, input: &[f32]) -> Result<usize, Error> {
+        if input.is_empty() || batch == 0 {
+            return Err(Error::Empty { what: "input" });
+        }
+        let rows = batch * self.weight.len();
+        length("input", input.len().next_multiple_of(rows), input.len())?;
+        Ok(input.len() / (batch * self.groups))
+    }
+
+    /// Weight and bias of a group, counted through the pictures.
+    fn of_group(&self, index: usize) -> (&[f32], &[f32]) {
+        let members = self.weight.len() / self.groups;
+        let first = index % self.groups * members;
+        let range = first..first + members;
+        (&self.weight[range.clone()], &self.bias[range])
+    }
+}
+
+/// What a group is normalised by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moments {
+    pub(crate) mean: f64,
+    /// Biased: the mean square of the distances from the mean.
+    pub(crate) variance: f64,
+}
+
+impl Moments {
+    #[inline(always)]
+    fn of(values: &[f32]) -> Self {
+        let n = values.len() as f64;
+        let mean = sum(values, |x| x) / n;
+        let variance = sum(values, |x| (x - mean) * (x - mean)) / n;
+        Self { mean, variance }
+    }
+
+    /// One over the standard deviation.
+    #[inline(always)]
+    fn scale(self, eps: f64) -> f64 {
+        1.0 / (self.variance + eps).sqrt()
     }
 }
 
@@ -105,14 +154,12 @@ struct GroupJob<'a> {
 }
 
 impl Job for GroupJob<'_> {
-    type Output = ();
+    type Output = Moments;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _: L) {
-        let n = self.input.len() as f64;
-        let mean = sum(self.input, |x| x) / n;
-        let variance = sum(self.input, |x| (x - mean) * (x - mean)) / n;
-        let scale = 1.0 / (variance + self.eps).sqrt();
+    fn run<L: Lanes>(self, _: L) -> Moments {
+        let moments = Moments::of(self.input);
+        let (mean, scale) = (moments.mean, moments.scale(self.eps));
         let positions = self.input.len() / self.weight.len();
         let channels = self
             .input
@@ -126,6 +173,7 @@ impl Job for GroupJob<'_> {
                 *y = if self.swish { v / (1.0 + exp(-v)) } else { v };
             }
         }
+        moments
     }
 }
 

@@ -1,8 +1,9 @@
 //! Layers as `vqlc-ops` runs them on the CPU, inside candle's tensors.
 //!
-//! They have no backward pass and their weights are packed once: for inference only. Training, and CUDA, take candle's layers.
+//! They have no backward pass and their weights are packed once: for inference only. Training, and CUDA, take
+//! [`vqlc_ops::tensor`].
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Tensor};
 
 /// A tensor that an operation of this file can take.
 pub(super) fn takes(x: &Tensor) -> bool {
@@ -71,34 +72,6 @@ impl CustomOp1 for Norm {
             self.0.run(input, output).map_err(Error::wrap)?;
         }
         Ok((CpuStorage::F32(output), layout.shape().clone()))
-    }
-}
-
-/// `a + b`. candle's own waits for a pool of threads that pictures running side by side would have to share.
-pub(super) struct Add;
-
-impl CustomOp2 for Add {
-    fn name(&self) -> &'static str {
-        "vqlc-add"
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (a, b) = (slice(a, a_layout)?, slice(b, b_layout)?);
-        if a_layout.shape() != b_layout.shape() {
-            candle_core::bail!(
-                "add: shapes {:?} and {:?}",
-                a_layout.shape(),
-                b_layout.shape()
-            );
-        }
-        let sum = a.iter().zip(b).map(|(a, b)| a + b).collect();
-        Ok((CpuStorage::F32(sum), a_layout.shape().clone()))
     }
 }
 

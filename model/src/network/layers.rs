@@ -136,16 +136,6 @@ impl Module for Norm {
     }
 }
 
-/// `a + b`, of one shape.
-fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if fast::takes(a) && fast::takes(b) {
-        return a
-            .contiguous()?
-            .apply_op2_no_bwd(&b.contiguous()?, &fast::Add);
-    }
-    tensor::add(a, b)
-}
-
 /// `shortcut(x) + conv2(swish(norm2(conv1(swish(norm1(x))))))`; the shortcut is 1x1 when the channel count changes.
 pub(super) struct ResBlock {
     norm1: Norm,
@@ -179,8 +169,8 @@ impl Module for ResBlock {
         let h = self.conv1.forward(&self.norm1.forward(x)?)?;
         let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
         match &self.shortcut {
-            Some(shortcut) => add(&shortcut.forward(x)?, &h),
-            None => add(x, &h),
+            Some(shortcut) => tensor::add(&shortcut.forward(x)?, &h),
+            None => tensor::add(x, &h),
         }
     }
 }
@@ -246,7 +236,7 @@ impl Module for AttnBlock {
         let attended = Tensor::cat(&rows, 1)?
             .transpose(1, 2)?
             .reshape((batch, channels, height, width))?;
-        add(x, &self.proj_out.forward(&attended)?)
+        tensor::add(x, &self.proj_out.forward(&attended)?)
     }
 }
 

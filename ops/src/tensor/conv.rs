@@ -44,25 +44,7 @@ pub fn conv2d(
     plain(x, weight, bias, window, 1)
 }
 
-/// Convolves each channel of `x` `[b, c, h, w]` by itself, `weight` `[c, 1, side, side]`, `bias` `[c]` (f32).
-/// Differentiable in all three.
-///
-/// # Errors
-/// Shapes that do not fit; a tensor operation's.
-pub fn depthwise(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    window: Window,
-) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if x.device().is_cuda() {
-        return crate::cuda::conv2d(x, weight, bias, window, weight.dim(0)?, x.dtype());
-    }
-    plain(x, weight, bias, window, weight.dim(0)?)
-}
-
-fn plain(
+pub(super) fn plain(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,

@@ -6,14 +6,17 @@
 mod assign;
 mod conv;
 mod conv_cpu;
+mod depthwise;
 mod elementwise;
 mod nearest;
 mod norm;
 mod resample;
+mod values;
 
 pub use assign::assign;
-pub use conv::{Window, conv2d, depthwise};
+pub use conv::{Window, conv2d};
+pub use depthwise::depthwise;
 pub use elementwise::{add, leaky_relu, relu6};
 pub use nearest::nearest;
-pub use norm::group_norm;
+pub use norm::{batch_norm_train, group_norm};
 pub use resample::{max_pool2, upsample2};
