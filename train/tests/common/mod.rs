@@ -17,11 +17,7 @@ pub(crate) fn reference_dir() -> PathBuf {
         Some(dir) => root.join(dir),
         None => {
             let shared = root.join("../shared/reference");
-            if shared.is_dir() {
-                shared
-            } else {
-                fixtures()
-            }
+            if shared.is_dir() { shared } else { fixtures() }
         }
     };
     assert!(dir.is_dir(), "no reference folder at {}", dir.display());
