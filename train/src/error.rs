@@ -58,6 +58,9 @@ pub enum Error {
     /// The tokenizer's own.
     #[error(transparent)]
     Model(#[from] vqlc_model::Error),
+    /// A picture that cannot be made or read.
+    #[error(transparent)]
+    Image(#[from] vqlc_model::image::ImageError),
     /// An operation's.
     #[error(transparent)]
     Ops(#[from] vqlc_ops::Error),

@@ -4,18 +4,18 @@
 
 pub mod backbone;
 pub mod checkpoint;
+pub mod codebook;
 pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
 pub mod losses;
+pub mod metrics;
 pub mod optim;
 pub mod params;
 pub mod quantizer;
 pub mod reference;
-pub mod metrics;
-pub mod params;
-pub mod reference;
+pub mod trainer;
 pub mod watch;
 
 pub use config::TokenizerConfig;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use sha2::{Digest as _, Sha256};
 use vqlc_model::{params::Tensors, pickle::read_pth};
 
@@ -46,33 +46,37 @@ fn read_safetensors(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensor
         |why: &dyn std::fmt::Display| Error::malformed(path, format!("not safetensors: {why}"));
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
-    let mut header = Vec::new();
-    file.by_ref()
-        .take(8)
-        .read_to_end(&mut header)
-        .map_err(io)?;
-    let size = <[u8; 8]>::try_from(header.as_slice())
-        .map(u64::from_le_bytes)
+    let mut size = [0; 8];
+    file.read_exact(&mut size)
         .map_err(|_| malformed(&"too short"))?;
+    let size = u64::from_le_bytes(size);
     if size > MAX_HEADER.min(length) {
         return Err(malformed(&"its header is longer than it may be"));
     }
+    let mut header = Vec::new();
     file.by_ref()
         .take(size)
         .read_to_end(&mut header)
         .map_err(io)?;
-    let (_, metadata) = SafeTensors::read_metadata(&header).map_err(|e| malformed(&e))?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| malformed(&e))?;
     let mut tensors = Tensors::new();
     for (name, info) in metadata.tensors() {
         let Some(dtype) = float(info.dtype).filter(|_| wanted(&name)) else {
             continue;
         };
         let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-        let start_at = (8 + size).checked_add(start);
-        let fits = start <= end && (8 + size).checked_add(end).is_some_and(|end| end <= length);
-        let Some(start_at) = start_at.filter(|_| fits) else {
-            return Err(malformed(&format_args!("tensor {name} lies beyond its end")));
-        };
+        let bytes = (info.shape.iter())
+            .try_fold(dtype.size_in_bytes(), |bytes, &side| {
+                bytes.checked_mul(side)
+            })
+            .map(|bytes| bytes as u64);
+        let fits = (8 + size).checked_add(end).is_some_and(|end| end <= length);
+        if !fits || bytes.is_none() || end.checked_sub(start) != bytes {
+            return Err(malformed(&format_args!(
+                "tensor {name} does not lie where its header says"
+            )));
+        }
+        let start_at = 8 + size + start;
         file.seek(SeekFrom::Start(start_at)).map_err(io)?;
         let mut bytes = Vec::new();
         file.by_ref()

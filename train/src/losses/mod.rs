@@ -1,10 +1,8 @@
-//! What the generator and its adversary are trained on.
+//! What training minimises, and the networks that judge.
 
 pub mod adaptive;
 pub mod discriminator;
 pub mod hinge;
 pub mod lpips;
 mod norm;
-//! Losses.
-
 pub mod perceptual;

@@ -1,5 +1,6 @@
 //! Averaged weights.
 
+use candle_core::Tensor;
 use rayon::prelude::*;
 use vqlc_model::params::Tensors;
 
@@ -68,6 +69,15 @@ impl Ema {
             }
         }
         self.step += 1;
+        Ok(())
+    }
+
+    /// Forgets the past of one parameter: its average is `value` now.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn restart(&mut self, name: &str, value: &Tensor) -> Result<()> {
+        self.weights.insert(name.to_owned(), value.copy()?.detach());
         Ok(())
     }
 

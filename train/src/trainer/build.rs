@@ -1,6 +1,6 @@
 //! Putting a run together.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path};
 
 use candle_core::{Device, Tensor};
 use vqlc_model::{
@@ -19,8 +19,8 @@ use crate::{
     data::{Augment, Loader, LoaderOptions, Order, Pictures, Source},
     files::write_whole,
     losses::{discriminator::Discriminator, lpips::Lpips, perceptual::perceptual_loss},
-    optim::{Adam, AdamConfig, Ema, Schedule},
     metrics::Usage,
+    optim::{Adam, AdamConfig, Ema, Schedule},
     quantizer::{Kind, Quantizer, QuantizerConfig},
 };
 
@@ -134,13 +134,8 @@ impl TokenizerTrainer {
         let gan = (config.loss.gan > 0.0)
             .then(|| -> Result<Gan> {
                 let section = &config.discriminator;
-                let (network, params) = Discriminator::new(
-                    section.layers,
-                    section.channels,
-                    seed,
-                    device,
-                    compute,
-                )?;
+                let (network, params) =
+                    Discriminator::new(section.layers, section.channels, seed, device, compute)?;
                 Ok(Gan {
                     network,
                     params,
@@ -154,12 +149,13 @@ impl TokenizerTrainer {
                 .then(|| Ema::new(config.run.ema, &params))
                 .transpose()?,
             adam: Adam::new(adam_config)?,
-            schedule: config.optimizer.schedule(config.run.steps)?,
+            schedule: schedule(&config)?,
             watching: Watching::new(out, 0)?,
             usage: Usage::new(config.model.n_codes),
             store: Store::new(&folder, config.checkpoint.keep),
             loader: Loader::start(&source, loader_options(&config), 0)?,
             out: out.into(),
+            book,
             device: device.clone(),
             step: 0,
             encoder,
@@ -206,6 +202,21 @@ pub(super) fn order(config: &TokenizerConfig, seed: u64) -> Order {
             flip: config.data.flip,
         },
     }
+}
+
+/// The learning rate; warm-up and constant part end with the run at the latest.
+fn schedule(config: &TokenizerConfig) -> Result<Schedule> {
+    let section = &config.optimizer;
+    let steps = config.run.steps as f64;
+    let schedule = Schedule {
+        base: section.lr,
+        min: section.min_lr,
+        warmup: (section.warmup as f64).min(steps),
+        hold: (section.hold as f64).min(steps),
+        total: steps,
+    };
+    schedule.check()?;
+    Ok(schedule)
 }
 
 fn quantizer_config(config: &TokenizerConfig) -> QuantizerConfig {

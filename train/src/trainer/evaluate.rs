@@ -40,7 +40,12 @@ pub trait Codec {
     ///
     /// # Errors
     /// A tensor operation's.
-    fn reconstruct(&self, pixels: &[f32], count: usize, side: usize) -> Result<(Vec<u32>, Vec<f32>)>;
+    fn reconstruct(
+        &self,
+        pixels: &[f32],
+        count: usize,
+        side: usize,
+    ) -> Result<(Vec<u32>, Vec<f32>)>;
 }
 
 impl Codec for Tokenizer {
@@ -56,7 +61,12 @@ impl Codec for Tokenizer {
         Ok(self.encode(pixels, count, side, side)?)
     }
 
-    fn reconstruct(&self, pixels: &[f32], count: usize, side: usize) -> Result<(Vec<u32>, Vec<f32>)> {
+    fn reconstruct(
+        &self,
+        pixels: &[f32],
+        count: usize,
+        side: usize,
+    ) -> Result<(Vec<u32>, Vec<f32>)> {
         let ids = self.ids(pixels, count, side)?;
         let grid = side / self.factor();
         let made = self.decode(&ids, count, grid, grid)?;
@@ -80,7 +90,12 @@ impl Codec for TokenizerTrainer {
         Ok(self.quantizer.forward(&z, false)?.ids.to_vec1()?)
     }
 
-    fn reconstruct(&self, pixels: &[f32], count: usize, side: usize) -> Result<(Vec<u32>, Vec<f32>)> {
+    fn reconstruct(
+        &self,
+        pixels: &[f32],
+        count: usize,
+        side: usize,
+    ) -> Result<(Vec<u32>, Vec<f32>)> {
         let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
         let z = self.encoder.forward(&x)?.detach();
         let quantized = self.quantizer.forward(&z, false)?;
@@ -214,7 +229,9 @@ pub fn evaluate(
         size,
         psnr: scores.psnr(),
         ssim: scores.ssim(),
-        perceptual: network.as_ref().map(|_| perceptual / scores.pictures() as f64),
+        perceptual: network
+            .as_ref()
+            .map(|_| perceptual / scores.pictures() as f64),
         fd_efflite0: network
             .as_ref()
             .map(|_| frechet_distance(&moments[0], &moments[1]))
@@ -234,7 +251,10 @@ fn eight_bits(pixels: &[f32], side: usize) -> Result<Vec<Rgb>> {
 
 /// And back: `[n, 3, side, side]` in [-1, 1].
 fn tensor(pictures: &[Rgb], side: usize, device: &Device) -> Result<Tensor> {
-    let bytes: Vec<u8> = pictures.iter().flat_map(|rgb| rgb.data.iter().copied()).collect();
+    let bytes: Vec<u8> = pictures
+        .iter()
+        .flat_map(|rgb| rgb.data.iter().copied())
+        .collect();
     let tensor = Tensor::from_vec(bytes, (pictures.len(), side, side, 3), device)?
         .permute((0, 3, 1, 2))?
         .to_dtype(DType::F32)?;
@@ -261,10 +281,13 @@ impl TokenizerTrainer {
             let Some(batch) = crops.next() else { break };
             tokens += count_batch(codec, &batch?, &mut counts[1])?;
         }
-        let tensors = ["plain", "crops"].into_iter().zip(&counts).map(|(name, counts)| {
-            let counts: Vec<i64> = counts.counts().iter().map(|&c| c as i64).collect();
-            Ok((name, Tensor::from_vec(counts, codec.codes(), &Device::Cpu)?))
-        });
+        let tensors = ["plain", "crops"]
+            .into_iter()
+            .zip(&counts)
+            .map(|(name, counts)| {
+                let counts: Vec<i64> = counts.counts().iter().map(|&c| c as i64).collect();
+                Ok((name, Tensor::from_vec(counts, codec.codes(), &Device::Cpu)?))
+            });
         let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
         let path = self.out.join("usage.safetensors");
         let bytes = safetensors::serialize(tensors, None)
@@ -291,7 +314,14 @@ impl TokenizerTrainer {
             _ => None,
         };
         let data = &self.config.data;
-        evaluate(codec, folder, data.eval_size, data.workers, weights.map(PathBuf::as_path)).map(Some)
+        evaluate(
+            codec,
+            folder,
+            data.eval_size,
+            data.workers,
+            weights.map(PathBuf::as_path),
+        )
+        .map(Some)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use vqlc_model::{
     convert::{ImportOptions, assemble},
-    file::{CODEBOOK, ModelFile},
+    file::{CODEBOOK, ModelFile, SOURCE},
 };
 
 use super::{TokenizerTrainer, start::is_network};
@@ -31,7 +31,11 @@ impl TokenizerTrainer {
         );
         let section = &self.config.quantizer;
         if section.kind == Kind::Lc && section.projector {
-            tensors.extend(self.quantizer.published()?);
+            let entries = self.params.values()?.into_iter();
+            tensors.extend(entries.filter(|(name, _)| !is_network(name)));
+            if let Some(book) = self.book.as_ref().filter(|_| !tensors.contains_key(SOURCE)) {
+                tensors.insert(SOURCE.into(), book.clone());
+            }
             let options = ImportOptions {
                 config: Some(config),
                 half: self.config.checkpoint.export_half,

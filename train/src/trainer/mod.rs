@@ -43,6 +43,8 @@ pub struct TokenizerTrainer {
     encoder: Encoder,
     decoder: Decoder,
     quantizer: Quantizer,
+    /// The static codebook, or what the table started as.
+    book: Option<Tensor>,
     /// All that the generator's optimiser changes.
     params: Params,
     /// The weight of the decoder's last convolution, for the adaptive weight.
@@ -97,7 +99,11 @@ impl TokenizerTrainer {
             }
             let quantized = self.quantizes();
             let mut report = self.step()?;
-            report.phase = if quantized { "quantized" } else { "autoencoder" };
+            report.phase = if quantized {
+                "quantized"
+            } else {
+                "autoencoder"
+            };
             means.add(&report);
             steps += 1;
             let last = self.step == self.config.run.steps;
@@ -151,9 +157,10 @@ impl TokenizerTrainer {
 
     /// The next batch, `[b, 3, size, size]` on the device.
     fn next_batch(&mut self) -> Result<Tensor> {
-        let batch = self.loader.next().ok_or_else(|| {
-            Error::malformed(&self.out, "the pictures have come to an end")
-        })??;
+        let batch = self
+            .loader
+            .next()
+            .ok_or_else(|| Error::malformed(&self.out, "the pictures have come to an end"))??;
         let size = batch.size;
         Ok(Tensor::from_vec(
             batch.pixels,
@@ -177,9 +184,14 @@ impl TokenizerTrainer {
                 let shape = (count, 3, batch.size, batch.size);
                 let x = Tensor::from_slice(&batch.pixels, shape, &self.device)?;
                 let z = self.encoder.forward(&x)?.detach();
-                self.decoder.forward(&z)?.detach().flatten_all()?.to_vec1()?
+                self.decoder
+                    .forward(&z)?
+                    .detach()
+                    .flatten_all()?
+                    .to_vec1()?
             };
-            self.watching.grid(self.step, &batch.pixels, &made, batch.size)?;
+            self.watching
+                .grid(self.step, &batch.pixels, &made, batch.size)?;
         }
         Ok(())
     }

@@ -7,11 +7,7 @@ use super::{
     build::{loader_options, order},
     step::{scalar, variance},
 };
-use crate::{
-    Result,
-    quantizer::Kind,
-    data::Loader,
-};
+use crate::{Result, data::Loader, quantizer::Kind};
 
 impl TokenizerTrainer {
     /// Fits the quantizer to the latents of the network as it is. A function of the weights, the pictures and the seed alone, so it is

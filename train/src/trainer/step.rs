@@ -46,7 +46,11 @@ impl TokenizerTrainer {
             }
             sum(&mut generator, pass.grads)?;
             assigned.extend(pass.assigned);
-            for (to, from) in values.losses().into_iter().zip(pass.values.clone().losses()) {
+            for (to, from) in values
+                .losses()
+                .into_iter()
+                .zip(pass.values.clone().losses())
+            {
                 *to += share * *from;
             }
         }
@@ -200,7 +204,9 @@ impl TokenizerTrainer {
         for part in [self.step, part as u64] {
             rng = Rng::new(rng.next_u64() ^ part);
         }
-        let values: Vec<f32> = (0..like.elem_count()).map(|_| rng.normal() as f32).collect();
+        let values: Vec<f32> = (0..like.elem_count())
+            .map(|_| rng.normal() as f32)
+            .collect();
         Ok(Tensor::from_vec(values, like.shape(), like.device())?)
     }
 }

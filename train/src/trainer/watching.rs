@@ -59,7 +59,13 @@ impl Watching {
     }
 
     /// Writes originals beside reconstructions, both `[n, 3, side, side]` in [-1, 1].
-    pub(super) fn grid(&mut self, step: u64, originals: &[f32], made: &[f32], side: usize) -> Result<()> {
+    pub(super) fn grid(
+        &mut self,
+        step: u64,
+        originals: &[f32],
+        made: &[f32],
+        side: usize,
+    ) -> Result<()> {
         let picture = grid(originals, made, (side, side), COLUMNS)?;
         self.events.picture(step, "reconstructions", &picture)?;
         let path = self.grids.join(format!("step-{step:09}.png"));

@@ -1,74 +1,21 @@
-//! Helpers that several test files share.
+//! Where reference tensors are.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use vqlc_model::reference::Comparison;
 
-/// The folder of reference tensors: `VQLC_REFERENCE_DIR` if set, else `../shared/reference` beside the repository if
-/// it exists, else the small set in `fixtures/reference`.
-///
-/// # Panics
-/// If the folder that `VQLC_REFERENCE_DIR` names, or the repository's own, does not exist: parity is never skipped.
-pub(crate) fn reference_dir() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let dir = match std::env::var_os("VQLC_REFERENCE_DIR") {
-        // Relative to the workspace root, where the test command is usually run from.
-        Some(dir) => root.join(dir),
-        None => {
-            let shared = root.join("../shared/reference");
-            if shared.is_dir() { shared } else { fixtures() }
-            if shared.is_dir() {
-                shared
-            } else {
-                fixtures()
-            if shared.is_dir() {
-                shared
-            } else {
-                root.join("fixtures/reference")
-            }
-        }
-    };
-    assert!(dir.is_dir(), "no reference folder at {}", dir.display());
-    dir
-}
-
-/// The small set that comes with the repository.
-pub(crate) fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/reference")
-}
-
-/// Runs a comparison on the CPU against both folders.
-///
-/// # Panics
-/// If one compares nothing or anything is out of its limit.
-pub(crate) fn all_pass(compare: impl Fn(&Path, &Device) -> vqlc_train::Result<Vec<Comparison>>) {
-    for folder in [reference_dir(), fixtures()] {
-        let made = compare(&folder, &Device::Cpu).unwrap();
-        assert!(!made.is_empty());
-        let wrong: Vec<_> = made.iter().filter(|c| !c.passed()).collect();
-        assert!(
-            wrong.is_empty(),
-            "{}: {} of {} are out of their limits: {wrong:#?}",
-            folder.display(),
-            wrong.len(),
-            made.len()
-        );
-    }
-/// The folders of reference tensors: the one that `VQLC_REFERENCE_DIR` names, else `../shared/reference` beside the repository where it
-/// exists; and always the small set in `fixtures/reference`.
-///
-/// # Panics
-/// If a folder does not exist: parity is never skipped.
+/// The folder that `VQLC_REFERENCE_DIR` names, else `../shared/reference` beside the repository if it is there; and the repository's
+/// own small copies. Parity is never skipped.
 pub(crate) fn reference_dirs() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let small = root.join("fixtures/reference");
     let mut folders = match std::env::var_os("VQLC_REFERENCE_DIR") {
         // Relative to the workspace root, where the test command is usually run from.
         Some(folder) => vec![root.join(folder)],
         None => Vec::from_iter(Some(root.join("../shared/reference")).filter(|f| f.is_dir())),
     };
-    folders.push(small);
+    folders.push(fixtures());
     for folder in &folders {
         assert!(
             folder.is_dir(),
@@ -77,4 +24,25 @@ pub(crate) fn reference_dirs() -> Vec<PathBuf> {
         );
     }
     folders
+}
+
+/// The repository's own small copies.
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/reference")
+}
+
+/// Runs a comparison on every folder: something was compared, and all of it is within its limits.
+pub(crate) fn all_pass(compare: impl Fn(&Path, &Device) -> vqlc_train::Result<Vec<Comparison>>) {
+    for folder in reference_dirs() {
+        let made = compare(&folder, &Device::Cpu).unwrap();
+        assert!(!made.is_empty());
+        let failed: Vec<_> = made.iter().filter(|c| !c.passed()).collect();
+        assert!(
+            failed.is_empty(),
+            "{}: {} of {} are out of their limits: {failed:#?}",
+            folder.display(),
+            failed.len(),
+            made.len()
+        );
+    }
 }
