@@ -1,51 +1,164 @@
 #!/usr/bin/env bash
-# What a machine with a GPU runs: the self-test against the CPU and against reference tensors, and the speeds, of a `cuda` build that
-# was carried there. Needs only what lies beside this script, or is named:
+# What a machine with a GPU runs, in steps that are called one by one. Builds nothing and fetches nothing: a `cuda` build was carried
+# there, and PyTorch is there for the peers.
 #
-#     benches/gpu.sh [VQLC] [REFERENCE]      default: ./vqlc and ./reference beside this script
+#     benches/gpu.sh STEP...        each step ends within nine minutes, and adds its part to $OUT/report.md
 #
-# Results go to stdout and, one file each, to the folder $OUT (default: gpu-results). Goes on after a failure, and ends with code 1
-# if anything failed. The loader finds the CUDA libraries through LD_LIBRARY_PATH; those of PyTorch's wheels are added if there.
+#     parity    vqlc selftest: every operation against the CPU, and reference tensors
+#     peers     the same work in PyTorch: train, encode, decode, nearest, K-means
+#     network   encode and decode, pictures/s
+#     kernels   nearest entry, K-means
+#     train     training, pictures/s, at the peers' sizes
+#     model     the default model: goes on from the checkpoint, and leaves the next one in pieces
+#
+# Where things are (defaults beside this script, `here`):
+#     VQLC        here/vqlc             the program
+#     REFERENCE   here/reference        reference tensors (parity; left out if not there)
+#     PEERS       here/bench            peers_gpu.py and what it imports
+#     IMAGES      here/photos/train     the pictures to train on
+#     CONFIG      here/default.toml     the default model's training
+#     CHECKPOINT  here/checkpoint       pieces that an earlier `model` step left (none: training starts anew)
+#     RUN         here/run              where the default model's training writes
+#     OUT         gpu-results           what is to be taken home: the report, and pieces of at most 15 MiB, 60 MiB in all
+#
+# Ends with code 1 if a step failed. The loader finds the CUDA libraries, and NVRTC its built-in headers, through LD_LIBRARY_PATH;
+# those of PyTorch's wheels are added if there.
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-vqlc=${1:-$here/vqlc}
-reference=${2:-$here/reference}
+vqlc=${VQLC:-$here/vqlc}
+reference=${REFERENCE:-$here/reference}
+peers=${PEERS:-$here/bench}
+images=${IMAGES:-$here/photos/train}
+config=${CONFIG:-$here/default.toml}
+checkpoint=${CHECKPOINT:-$here/checkpoint}
+run=${RUN:-$here/run}
 out=${OUT:-gpu-results}
-mkdir -p "$out"
+# A step's limit in seconds, of which `model` keeps some to write and cut its checkpoint.
+limit=540
+packing=60
 failed=0
 
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+report=$out/report.md
 for libraries in $(python3 -c 'import site; print(*site.getsitepackages())' 2> /dev/null); do
   for folder in "$libraries"/nvidia/*/lib; do
     if [[ -d $folder ]]; then export LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}; fi
   done
 done
 
-run() {
-  local name=$1
-  shift
-  printf '\n== %s: %s\n' "$name" "$*"
-  if "$@" > "$out/$name.txt" 2> "$out/$name.err"; then :; else
-    echo "FAILED with code $?"
+# Each argument is a line of the report.
+say() { printf '%s\n' "$@" | tee -a "$report"; }
+
+# Runs a command for what is left of the step's limit; its output goes into the report as it comes.
+deadline=0
+measure() {
+  local left=$((deadline - SECONDS)) code
+  say "" "\$ $*" '```'
+  if ((left <= 0)); then
+    say "not run: no time left in this step" '```'
+    failed=1
+    return 1
+  fi
+  timeout --signal=INT --kill-after=20 "$left" "$@" 2>&1 | tee -a "$report"
+  code=${PIPESTATUS[0]}
+  say '```'
+  if ((code != 0)); then
+    say "FAILED with code $code"
     failed=1
   fi
-  cat "$out/$name.txt" "$out/$name.err"
+  return "$code"
 }
 
-date -u +%F | tee "$out/date.txt"
-run machine nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-run version "$vqlc" --version
-if [[ -d $reference ]]; then
-  run selftest "$vqlc" selftest --device cuda --reference "$reference"
-else
-  run selftest "$vqlc" selftest --device cuda
-fi
-run bench-embedded "$vqlc" bench --device cuda --only encode,decode --batch 64
-# The paper's width; the peers of candle.md run the same network.
-run bench-ch128 "$vqlc" bench --device cuda --only encode,decode --ch 128 --batch 64
-run bench-ch128-one "$vqlc" bench --device cuda --only encode,decode --ch 128 --batch 1
-run bench-cpu "$vqlc" bench --json
+parity() {
+  if [[ -d $reference ]]; then
+    measure "$vqlc" selftest --device cuda --reference "$reference"
+  else
+    say "no reference tensors in $reference"
+    measure "$vqlc" selftest --device cuda
+  fi
+}
 
-echo
-if ((failed)); then echo "something failed; see $out"; else echo "all ran; results in $out"; fi
+peers() {
+  cd "$peers" || return 1
+  # One by one, so that what runs out of memory or time takes nothing else with it.
+  for what in train encode,decode nearest kmeans; do
+    PYTHONUNBUFFERED=1 measure python3 peers_gpu.py --only "$what"
+  done
+  PYTHONUNBUFFERED=1 measure python3 peers_gpu.py --only train --compile
+  cd - > /dev/null || return 1
+}
+
+network() {
+  measure "$vqlc" bench --device cuda --only encode,decode --batch 64
+  # The paper's width, as the peers run it.
+  measure "$vqlc" bench --device cuda --only encode,decode --ch 128 --batch 64
+  measure "$vqlc" bench --device cuda --only encode,decode --ch 128 --batch 1
+}
+
+kernels() {
+  measure "$vqlc" bench --device cuda --only nearest
+  measure "$vqlc" bench --device cuda --only kmeans
+}
+
+train() {
+  measure "$vqlc" bench --device cuda --only train --ch 128 --batch 64
+}
+
+model() {
+  local pieces=("$checkpoint"/checkpoint.tar.*) resume=() newest code
+  rm -f "$out"/checkpoint.tar.*
+  mkdir -p "$run"
+  if [[ -e ${pieces[0]} && ! -d $run/checkpoints ]]; then
+    say "going on from ${#pieces[@]} pieces in $checkpoint"
+    if ! cat "${pieces[@]}" | tar -x -C "$run"; then
+      say "FAILED: the pieces are no archive"
+      failed=1
+      return 1
+    fi
+  fi
+  if [[ -d $run/checkpoints ]]; then resume=(--resume); fi
+  deadline=$((deadline - packing))
+  # Being out of time is how this step usually ends: the program is interrupted, writes a checkpoint and stops.
+  timeout --signal=INT --kill-after=40 $((deadline - SECONDS)) "$vqlc" train tokenizer --config "$config" --images "$images" \
+    --out "$run" --device cuda "${resume[@]}" > "$out/training.txt" 2>&1
+  code=$?
+  say "training ended with code $code (124: out of time); the end of training.txt:" '```'
+  tail -n 40 "$out/training.txt" | tee -a "$report"
+  say '```'
+  newest=$(ls -t "$run/checkpoints" 2> /dev/null | head -n 1)
+  if [[ -z $newest ]]; then
+    say "FAILED: no checkpoint in $run/checkpoints"
+    failed=1
+    return 1
+  fi
+  tar -c -C "$run" "checkpoints/$newest" | split -b 15M - "$out/checkpoint.tar."
+  pieces=("$out"/checkpoint.tar.*)
+  say "checkpoint $newest: ${#pieces[@]} pieces, $(du -ch "${pieces[@]}" | tail -n 1 | cut -f 1)"
+  if ((${#pieces[@]} > 4)); then
+    say "FAILED: more than 60 MiB cannot be taken home"
+    failed=1
+  fi
+}
+
+steps=(parity peers network kernels train model)
+if (($# == 0)); then
+  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+  exit 1
+fi
+for step in "$@"; do
+  if [[ " ${steps[*]} " != *" $step "* ]]; then
+    echo "unknown step $step: expected one of ${steps[*]}" >&2
+    exit 1
+  fi
+done
+for step in "$@"; do
+  deadline=$((SECONDS + limit))
+  say "## $step, $(date -u +'%F %T') UTC"
+  say "$("$vqlc" --version 2>&1); $(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1)"
+  "$step"
+  say ""
+done
+if ((failed)); then echo "something failed; see $report"; else echo "all ran; see $report"; fi
 exit "$failed"

@@ -3,6 +3,8 @@
 //! Two devices sum in another order, so z differs in its last bits, and an id may then differ where two entries are
 //! about equally near. Such near ties are counted; any other difference is a fault.
 
+pub mod operations;
+
 use candle_core::{Device, Tensor};
 
 use crate::{

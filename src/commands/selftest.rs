@@ -8,6 +8,7 @@ use std::{io::Write, path::PathBuf, time::Instant};
 
 use clap::Args;
 use serde::Serialize;
+use vqlc_model::reference::Comparison;
 
 use crate::{
     cli::{DeviceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
@@ -113,6 +114,20 @@ impl Report {
         });
         Ok(())
     }
+
+    fn comparison(
+        &mut self,
+        out: &OutputArgs,
+        kind: &str,
+        comparison: &Comparison,
+    ) -> anyhow::Result<()> {
+        let Comparison { key, error, limit } = comparison;
+        let outcome = Outcome {
+            ok: comparison.passed(),
+            detail: format!("error {error:.2e}, limit {limit:.2e}"),
+        };
+        self.check(out, &format!("{kind} {key}"), || outcome)
+    }
 }
 
 pub(crate) fn run(args: SelftestArgs) -> anyhow::Result<Exit> {
@@ -146,18 +161,13 @@ pub(crate) fn run(args: SelftestArgs) -> anyhow::Result<Exit> {
         report.check(out, &name, || {
             network::devices(&model, args.device.device, &pictures)
         })?;
+        for comparison in vqlc_model::devices::operations::compare(&device)? {
+            report.comparison(out, "operation", &comparison)?;
+        }
     }
     if let Some(folder) = &args.reference {
         for comparison in vqlc_model::reference::compare_vqgan(folder, &device)? {
-            let detail = format!(
-                "error {:.2e}, limit {:.2e}",
-                comparison.error, comparison.limit
-            );
-            let outcome = Outcome {
-                ok: comparison.passed(),
-                detail,
-            };
-            report.check(out, &format!("reference {}", comparison.key), || outcome)?;
+            report.comparison(out, "reference", &comparison)?;
         }
     }
 

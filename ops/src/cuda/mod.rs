@@ -1,11 +1,14 @@
 //! The operations of [`tensor`](crate::tensor) on NVIDIA GPUs: convolution through cuDNN, and kernels of our own, whose sources lie
 //! beside this file and are compiled for the GPU at hand when first used.
 
+mod assign;
 mod conv;
 mod kernels;
 mod nearest;
 mod norm;
 
+#[allow(unused_imports, reason = "for tensor::assign to dispatch to")]
+pub(crate) use assign::assign;
 pub(crate) use conv::conv2d;
 pub(crate) use nearest::nearest;
 pub(crate) use norm::group_norm;

@@ -55,18 +55,27 @@ impl Plan {
 
 /// As [`tensor::nearest`](crate::tensor::nearest), for both on CUDA. Equal to the bit.
 pub(crate) fn nearest(queries: &Tensor, table: &Tensor) -> Result<Tensor> {
-    Ok(with_distances(queries, table)?.0)
-}
-
-/// Ids `[m]` (u32) and squared distances `[m]` (f32) of the rows of `table` `[n, d]` nearest to the rows of `queries` `[m, d]`, as
-/// [`plain::nearest`](crate::plain::nearest) has them.
-pub(super) fn with_distances(queries: &Tensor, table: &Tensor) -> Result<(Tensor, Tensor)> {
-    let ((m, dim), (n, table_dim)) = (queries.dims2()?, table.dims2()?);
-    if !(1..=MAX_DIM).contains(&dim) || dim != table_dim {
+    let dim = queries.dim(1)?;
+    if dim > MAX_DIM {
         return Err(candle_core::Error::wrap(Error::Dim {
             max: MAX_DIM,
             got: dim,
         }));
+    }
+    Ok(search(queries, table)?.0)
+}
+
+/// Ids `[m]` (u32) and squared distances `[m]` (f32) of the rows of `table` `[n, d]` nearest to the rows of `queries` `[m, d]`, as
+/// [`plain::nearest`](crate::plain::nearest) has them; any d.
+pub(super) fn search(queries: &Tensor, table: &Tensor) -> Result<(Tensor, Tensor)> {
+    let ((m, dim), (n, table_dim)) = (queries.dims2()?, table.dims2()?);
+    if dim == 0 || dim != table_dim {
+        return Err(super::Error::Argument {
+            operation: NAME,
+            expected: "queries [m, d] and table [n, d]",
+            got: format!("{:?} and {:?}", queries.dims(), table.dims()),
+        }
+        .into());
     }
     if !(1..=MAX_ENTRIES).contains(&n) {
         return Err(candle_core::Error::wrap(Error::Entries {
@@ -92,7 +101,7 @@ pub(super) fn with_distances(queries: &Tensor, table: &Tensor) -> Result<(Tensor
     check_finite(&device, dim, &table, &queries)?;
 
     let (m, n) = (counter(NAME, "queries", m)?, n as u32);
-    let dim = dim as u32;
+    let dim = counter(NAME, "a row", dim)?;
     let plan = Plan::new(dim);
     let blocks = m.div_ceil(plan.queries);
     let part = plan.part(n, blocks);
@@ -123,7 +132,7 @@ pub(super) fn with_distances(queries: &Tensor, table: &Tensor) -> Result<(Tensor
 }
 
 /// Refuses a NaN or an infinity, as the CPU does.
-fn check_finite(
+pub(super) fn check_finite(
     device: &CudaDevice,
     dim: usize,
     table: &CudaView<'_, f32>,
