@@ -9,9 +9,8 @@ use vqlc_model::reference::{Comparison, ReferenceFile};
 use vqlc_train::{
     Result,
     reference::{
-        adam_steps::compare_adam_steps, adaptive_weight::compare_adaptive_weight,
-        discriminator::compare_discriminator, lpips::compare_lpips,
-        quantizer_variants::compare_quantizer_variants,
+        compare_adam_steps, compare_adaptive_weight, compare_discriminator, compare_lpips,
+        compare_quantizer_variants,
     },
 };
 
@@ -63,7 +62,11 @@ fn lpips_matches_the_reference() {
 
 #[test]
 fn the_discriminator_matches_the_reference() {
-    check("discriminator.safetensors", |_| false, compare_discriminator);
+    check(
+        "discriminator.safetensors",
+        |_| false,
+        compare_discriminator,
+    );
 }
 
 #[test]

@@ -48,9 +48,8 @@ pub fn assign(points: &Tensor, centres: &Tensor) -> Result<(Tensor, Tensor)> {
     } else {
         blocked(&points, &centres, dim)?
     };
-    let measure = |(point, &id): (&[f32], &u32)| {
-        distance(point, &centres[id as usize * dim..][..dim])
-    };
+    let measure =
+        |(point, &id): (&[f32], &u32)| distance(point, &centres[id as usize * dim..][..dim]);
     let distances: Vec<f32> = points
         .par_chunks_exact(dim)
         .zip(&ids)
@@ -72,7 +71,11 @@ struct Best {
 }
 
 fn blocked(points: &[f32], centres: &[f32], dim: usize) -> Result<Vec<u32>> {
-    let norm = |row: &[f32]| row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
+    let norm = |row: &[f32]| {
+        row.iter()
+            .map(|&v| f64::from(v) * f64::from(v))
+            .sum::<f64>()
+    };
     let norms: Vec<f64> = centres.par_chunks_exact(dim).map(norm).collect();
     let longest = norms.iter().copied().fold(0.0, f64::max).sqrt();
     // Each centre with its squared length behind it, and -2 times each point with a one: the product is the score.
@@ -193,7 +196,10 @@ mod tests {
     }
 
     fn check(count: usize, entries: usize, dim: usize, steps: u64) {
-        let (points, centres) = (numbers(count * dim, steps, 1), numbers(entries * dim, steps, 2));
+        let (points, centres) = (
+            numbers(count * dim, steps, 1),
+            numbers(entries * dim, steps, 2),
+        );
         let tensor = |v: &Vec<f32>, n| Tensor::from_slice(v, (n, dim), &Device::Cpu).unwrap();
         let (ids, distances) = assign(&tensor(&points, count), &tensor(&centres, entries)).unwrap();
         let (ids, distances) = (
@@ -208,7 +214,11 @@ mod tests {
                     (best, id) = (distance, k as u32);
                 }
             }
-            assert_eq!((ids[i], distances[i]), (id, best), "point {i} of {count}, d {dim}");
+            assert_eq!(
+                (ids[i], distances[i]),
+                (id, best),
+                "point {i} of {count}, d {dim}"
+            );
         }
         let mut defined = vec![0; count];
         plain::nearest(&centres, dim, &points, &mut defined).unwrap();

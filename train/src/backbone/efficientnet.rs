@@ -157,13 +157,7 @@ impl Block {
             .transpose()?;
         Ok(Self {
             expand,
-            depthwise: Conv::new(
-                vb,
-                "_depthwise_conv",
-                "_bn1",
-                (wide, 1, group.side),
-                stride,
-            )?,
+            depthwise: Conv::new(vb, "_depthwise_conv", "_bn1", (wide, 1, group.side), stride)?,
             project: Conv::new(vb, "_project_conv", "_bn2", (group.outputs, wide, 1), 1)?,
             skip: stride == 1 && inputs == group.outputs,
         })

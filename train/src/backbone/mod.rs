@@ -19,14 +19,9 @@ use crate::Result;
 ///
 /// # Errors
 /// A file that is not one, or whose tensors are not this network's.
-pub fn efficientnet_lite0(
-    weights: &Path,
-    device: &Device,
-    compute: DType,
-) -> Result<EfficientNet> {
+pub fn efficientnet_lite0(weights: &Path, device: &Device, compute: DType) -> Result<EfficientNet> {
     let tensors = weights::read(weights, |_| true)?;
-    let network = StrictParams::build_for(tensors.into(), device, compute, |vb| {
-        EfficientNet::new(&vb)
-    });
+    let network =
+        StrictParams::build_for(tensors.into(), device, compute, |vb| EfficientNet::new(&vb));
     network.map_err(|e| crate::Error::malformed(weights, e.to_string()))
 }

@@ -47,10 +47,7 @@ fn read_safetensors(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensor
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut header = Vec::new();
-    file.by_ref()
-        .take(8)
-        .read_to_end(&mut header)
-        .map_err(io)?;
+    file.by_ref().take(8).read_to_end(&mut header).map_err(io)?;
     let size = <[u8; 8]>::try_from(header.as_slice())
         .map(u64::from_le_bytes)
         .map_err(|_| malformed(&"too short"))?;
@@ -71,7 +68,9 @@ fn read_safetensors(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensor
         let start_at = (8 + size).checked_add(start);
         let fits = start <= end && (8 + size).checked_add(end).is_some_and(|end| end <= length);
         let Some(start_at) = start_at.filter(|_| fits) else {
-            return Err(malformed(&format_args!("tensor {name} lies beyond its end")));
+            return Err(malformed(&format_args!(
+                "tensor {name} lies beyond its end"
+            )));
         };
         file.seek(SeekFrom::Start(start_at)).map_err(io)?;
         let mut bytes = Vec::new();

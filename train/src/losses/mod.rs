@@ -5,6 +5,4 @@ pub mod discriminator;
 pub mod hinge;
 pub mod lpips;
 mod norm;
-//! Losses.
-
 pub mod perceptual;

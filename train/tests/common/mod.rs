@@ -1,32 +1,37 @@
-//! Helpers that several test files share.
+//! Helpers that several test files share; not every file takes all of them.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use vqlc_model::reference::Comparison;
 
-/// The folder of reference tensors: `VQLC_REFERENCE_DIR` if set, else `../shared/reference` beside the repository if
-/// it exists, else the small set in `fixtures/reference`.
+/// The folders of reference tensors: the one that `VQLC_REFERENCE_DIR` names, else `../shared/reference` beside the repository where it
+/// exists; and always the small set in `fixtures/reference`.
 ///
 /// # Panics
-/// If the folder that `VQLC_REFERENCE_DIR` names, or the repository's own, does not exist: parity is never skipped.
-pub(crate) fn reference_dir() -> PathBuf {
+/// If a folder does not exist: parity is never skipped.
+pub(crate) fn reference_dirs() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let dir = match std::env::var_os("VQLC_REFERENCE_DIR") {
+    let mut folders = match std::env::var_os("VQLC_REFERENCE_DIR") {
         // Relative to the workspace root, where the test command is usually run from.
-        Some(dir) => root.join(dir),
-        None => {
-            let shared = root.join("../shared/reference");
-            if shared.is_dir() { shared } else { fixtures() }
-            if shared.is_dir() {
-                shared
-            } else {
-                fixtures()
-            }
-        }
+        Some(folder) => vec![root.join(folder)],
+        None => Vec::from_iter(Some(root.join("../shared/reference")).filter(|f| f.is_dir())),
     };
-    assert!(dir.is_dir(), "no reference folder at {}", dir.display());
-    dir
+    folders.push(fixtures());
+    for folder in &folders {
+        assert!(
+            folder.is_dir(),
+            "no reference folder at {}",
+            folder.display()
+        );
+    }
+    folders
+}
+
+/// The first of [`reference_dirs`].
+pub(crate) fn reference_dir() -> PathBuf {
+    reference_dirs().swap_remove(0)
 }
 
 /// The small set that comes with the repository.
@@ -34,12 +39,12 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/reference")
 }
 
-/// Runs a comparison on the CPU against both folders.
+/// Runs a comparison on the CPU against all folders.
 ///
 /// # Panics
 /// If one compares nothing or anything is out of its limit.
 pub(crate) fn all_pass(compare: impl Fn(&Path, &Device) -> vqlc_train::Result<Vec<Comparison>>) {
-    for folder in [reference_dir(), fixtures()] {
+    for folder in reference_dirs() {
         let made = compare(&folder, &Device::Cpu).unwrap();
         assert!(!made.is_empty());
         let wrong: Vec<_> = made.iter().filter(|c| !c.passed()).collect();
@@ -51,26 +56,4 @@ pub(crate) fn all_pass(compare: impl Fn(&Path, &Device) -> vqlc_train::Result<Ve
             made.len()
         );
     }
-/// The folders of reference tensors: the one that `VQLC_REFERENCE_DIR` names, else `../shared/reference` beside the repository where it
-/// exists; and always the small set in `fixtures/reference`.
-///
-/// # Panics
-/// If a folder does not exist: parity is never skipped.
-pub(crate) fn reference_dirs() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let small = root.join("fixtures/reference");
-    let mut folders = match std::env::var_os("VQLC_REFERENCE_DIR") {
-        // Relative to the workspace root, where the test command is usually run from.
-        Some(folder) => vec![root.join(folder)],
-        None => Vec::from_iter(Some(root.join("../shared/reference")).filter(|f| f.is_dir())),
-    };
-    folders.push(small);
-    for folder in &folders {
-        assert!(
-            folder.is_dir(),
-            "no reference folder at {}",
-            folder.display()
-        );
-    }
-    folders
 }
