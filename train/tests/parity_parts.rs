@@ -62,7 +62,11 @@ fn lpips_matches_the_reference() {
 
 #[test]
 fn the_discriminator_matches_the_reference() {
-    check("discriminator.safetensors", |_| false, compare_discriminator);
+    check(
+        "discriminator.safetensors",
+        |_| false,
+        compare_discriminator,
+    );
 }
 
 #[test]

@@ -7,17 +7,6 @@ use crate::{Error, Result};
 /// Added to the norm that is divided by.
 const DELTA: f64 = 1e-4;
 
-/// Both norms and the weight they give.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdaptiveWeight {
-    /// Norm of the gradient of the reconstruction losses at the last layer.
-    pub nll_norm: f64,
-    /// Norm of the adversarial loss's.
-    pub g_norm: f64,
-    /// lambda: `nll_norm / (g_norm + 1e-4)`, at most the ceiling.
-    pub weight: f64,
-}
-
 /// The adaptive weight of the adversarial loss `g` beside the reconstruction losses `nll` (scalars), by their gradients at `last_layer`,
 /// the weight of the decoder's last convolution.
 ///
@@ -27,14 +16,9 @@ pub struct AdaptiveWeight {
 ///
 /// # Errors
 /// [`Error::Argument`] for a loss that does not depend on it; a tensor operation's.
-pub fn weight(nll: &Tensor, g: &Tensor, last_layer: &Var, ceiling: f64) -> Result<AdaptiveWeight> {
-    let nll_norm = norm(&gradient(nll, last_layer)?)?;
-    let g_norm = norm(&gradient(g, last_layer)?)?;
-    Ok(AdaptiveWeight {
-        nll_norm,
-        g_norm,
-        weight: (nll_norm / (g_norm + DELTA)).clamp(0.0, ceiling.max(0.0)),
-    })
+pub fn weight(nll: &Tensor, g: &Tensor, last_layer: &Var, ceiling: f64) -> Result<f64> {
+    let (nll, g) = (norm(nll, last_layer)?, norm(g, last_layer)?);
+    Ok((nll / (g + DELTA)).clamp(0.0, ceiling.max(0.0)))
 }
 
 /// A loss of a picture taken by itself: its value (a detached scalar) and its gradient at the picture (f32, detached).
@@ -74,6 +58,11 @@ pub fn gradient(loss: &Tensor, var: &Var) -> Result<Tensor> {
     Ok(gradient.to_dtype(DType::F32)?.detach())
 }
 
-fn norm(gradient: &Tensor) -> Result<f64> {
-    Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
+/// The norm of the gradient of a scalar at `var`.
+///
+/// # Errors
+/// As [`gradient`].
+pub fn norm(loss: &Tensor, var: &Var) -> Result<f64> {
+    let squares = gradient(loss, var)?.sqr()?.sum_all()?;
+    Ok(f64::from(squares.to_scalar::<f32>()?).sqrt())
 }

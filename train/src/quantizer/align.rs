@@ -2,7 +2,6 @@
 
 use candle_core::{DType, Device, Tensor};
 use nalgebra::{DMatrix, SymmetricEigen};
-use vqlc_model::rng::Rng;
 
 use super::nearest;
 use crate::{Error, Result};
@@ -110,37 +109,6 @@ pub fn relative_error(z: &Tensor, table: &Tensor) -> Result<f64> {
     Ok(error / sum(z.broadcast_sub(&z.mean_keepdim(0)?)?)?.max(f64::MIN_POSITIVE))
 }
 
-/// `count` rows of `latents` `[m, dim]` drawn by `seed`: each at most once where there are enough, else over and over with a little noise
-/// (a hundredth of the latents' standard deviation), so that no two entries are one.
-///
-/// # Errors
-/// [`Error::Argument`] for no latents; a tensor operation's.
-pub fn draw_rows(latents: &Tensor, count: usize, seed: u64) -> Result<Tensor> {
-    let (have, dim) = latents.dims2()?;
-    if have == 0 {
-        return Err(refused("at least one latent", "none"));
-    }
-    let latents = latents.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    let centred = latents.broadcast_sub(&latents.mean_keepdim(0)?)?;
-    let deviation = centred.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
-    let values = latents.flatten_all()?.to_vec1::<f32>()?;
-    let mut rng = Rng::new(seed);
-    let mut order: Vec<usize> = (0..have).collect();
-    let mut rows = Vec::with_capacity(count.saturating_mul(dim));
-    for drawn in 0..count {
-        let place = drawn % have;
-        if place == 0 {
-            for i in (1..have).rev() {
-                order.swap(i, (rng.uniform() * (i + 1) as f64) as usize);
-            }
-        }
-        let noise = if drawn < have { 0.0 } else { 0.01 * deviation };
-        let row = &values[order[place] * dim..][..dim];
-        rows.extend(row.iter().map(|x| x + noise * rng.normal() as f32));
-    }
-    Ok(Tensor::from_vec(rows, (count, dim), &Device::Cpu)?)
-}
-
 fn refused(expected: &str, found: &str) -> Error {
     Error::Argument {
         what: "rows to be aligned",
@@ -151,6 +119,8 @@ fn refused(expected: &str, found: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use vqlc_model::rng::Rng;
+
     use super::*;
 
     /// Rows that are a random linear map of standard normal ones, moved.
@@ -203,20 +173,6 @@ mod tests {
         assert!(align_projector(&flat, &z).is_err());
         assert!(align_projector(&thin, &z).is_err());
         assert!(align_projector(&(flat * f64::NAN)?, &z).is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn rows_are_drawn_without_repeats_while_there_are_enough() -> Result<()> {
-        let z = Tensor::arange(0f32, 50.0, &Device::Cpu)?.reshape((50, 1))?;
-        let mut all = draw_rows(&z, 50, 3)?.flatten_all()?.to_vec1::<f32>()?;
-        assert_ne!(all, z.flatten_all()?.to_vec1::<f32>()?);
-        all.sort_by(f32::total_cmp);
-        assert_eq!(all, z.flatten_all()?.to_vec1::<f32>()?);
-        let mut more = draw_rows(&z, 120, 3)?.flatten_all()?.to_vec1::<f32>()?;
-        more.sort_by(f32::total_cmp);
-        more.dedup();
-        assert_eq!(more.len(), 120);
         Ok(())
     }
 }

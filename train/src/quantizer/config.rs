@@ -1,19 +1,34 @@
 //! What a quantizer is made with.
 
-use crate::{Error, Result, config::QuantizerKind};
+use serde::{Deserialize, Serialize};
 
-/// A quantizer's sizes and constants.
-#[derive(Clone, Copy, Debug, PartialEq)]
+use crate::{Error, Result};
+
+/// Where the entries of the codebook come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// VQGAN-LC: a static codebook of pretrained features, projected to the latents' dimension (paper section 3.2).
+    Lc,
+    /// VQGAN: a table trained by gradients.
+    Vq,
+    /// VQGAN-FC: latents projected to few dimensions, both sides normalised, nearest by cosine (Yu et al. 2021).
+    Fc,
+    /// VQGAN-EMA: a table of moving averages of the latents assigned to its entries (van den Oord et al. 2017, appendix A.1).
+    Ema,
+}
+
+/// A quantizer's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct QuantizerConfig {
     /// Which quantizer.
-    pub kind: QuantizerKind,
+    pub kind: Kind,
     /// N, entries of the codebook; at least 1.
     pub codes: usize,
     /// D', channels of the latents; at least 1.
     pub dim: usize,
-    /// lc: D, numbers in each entry of the static codebook; without projector this is `dim`.
-    pub code_dim: usize,
-    /// lc: whether the codebook is projected.
+    /// lc: whether the codebook is projected. Without, its entries have `dim` numbers.
     pub projector: bool,
     /// lc: whether the codebook itself is trained too.
     pub codebook_trainable: bool,
@@ -25,6 +40,23 @@ pub struct QuantizerConfig {
     pub ema_decay: f64,
     /// ema: what is added to each entry's count so that none is 0; above 0.
     pub ema_eps: f64,
+}
+
+impl Default for QuantizerConfig {
+    /// The paper's.
+    fn default() -> Self {
+        Self {
+            kind: Kind::Lc,
+            codes: 100_000,
+            dim: 8,
+            projector: true,
+            codebook_trainable: false,
+            beta: 0.33,
+            fc_dim: 8,
+            ema_decay: 0.99,
+            ema_eps: 1e-5,
+        }
+    }
 }
 
 impl QuantizerConfig {
@@ -39,13 +71,6 @@ impl QuantizerConfig {
                 self.codes == 0 || u32::try_from(self.codes).is_err(),
             ),
             ("dim", self.dim == 0),
-            (
-                "code_dim",
-                self.code_dim == 0
-                    || self.kind == QuantizerKind::Lc
-                        && !self.projector
-                        && self.code_dim != self.dim,
-            ),
             ("fc_dim", self.fc_dim == 0),
             ("beta", !(self.beta >= 0.0 && self.beta.is_finite())),
             ("ema_decay", !(0.0..1.0).contains(&self.ema_decay)),
@@ -55,15 +80,5 @@ impl QuantizerConfig {
             Some((name, _)) => Err(Error::Config(format!("quantizer: {name} is out of range"))),
             None => Ok(()),
         }
-    }
-
-    /// The shape of the codebook it is made with.
-    pub(super) fn book_shape(&self) -> [usize; 2] {
-        let width = match self.kind {
-            QuantizerKind::Lc => self.code_dim,
-            QuantizerKind::Fc => self.fc_dim,
-            QuantizerKind::Vq | QuantizerKind::Ema => self.dim,
-        };
-        [self.codes, width]
     }
 }

@@ -1,39 +1,26 @@
 //! vq: a table trained by gradients.
 
-use candle_core::{Device, Tensor, Var};
-use candle_nn::Init;
+use candle_core::Tensor;
+use candle_nn::{Init, VarBuilder};
 
-use super::{Match, QuantizerConfig, checked, nearest, with_start};
-use crate::{Params, Result};
+use super::{Match, QuantizerConfig, nearest};
+use crate::Result;
 
 /// The table's name, as in published checkpoints.
-const TABLE: &str = vqlc_model::file::SOURCE;
+pub(super) const TABLE: &str = "tok_embeddings.weight";
 
-pub(super) struct Learnt(Var);
+pub(super) struct Learnt(Tensor);
 
 impl Learnt {
-    /// A table drawn uniformly within 1/codes, as VQGAN does, where no start is given.
-    pub(super) fn new(
-        config: &QuantizerConfig,
-        start: Option<Tensor>,
-        seed: u64,
-        device: &Device,
-    ) -> Result<(Self, Params)> {
+    /// A table drawn uniformly within 1/codes, as VQGAN does.
+    pub(super) fn new(config: &QuantizerConfig, vb: &VarBuilder) -> candle_core::Result<Self> {
         let bound = 1.0 / config.codes as f64;
         let init = Init::Uniform {
             lo: -bound,
             up: bound,
         };
-        let shape = config.book_shape();
-        let (_, params) = with_start(start, TABLE, seed, device, |vb| {
-            vb.get_with_hints(&shape, TABLE, init)
-        })?;
-        let missing = || vqlc_model::Error::MissingTensor {
-            name: TABLE.into(),
-            expected: shape.to_vec(),
-        };
-        let table = params.get(TABLE).cloned().ok_or_else(missing)?;
-        Ok((Self(table), params))
+        vb.get_with_hints((config.codes, config.dim), TABLE, init)
+            .map(Self)
     }
 
     pub(super) fn find(&self, z: Tensor) -> Result<Match> {
@@ -44,9 +31,5 @@ impl Learnt {
 
     pub(super) fn table(&self) -> Tensor {
         self.0.detach()
-    }
-
-    pub(super) fn set(&self, table: &Tensor, shape: &[usize; 2]) -> Result<()> {
-        Ok(self.0.set(&checked(table, shape, self.0.device())?)?)
     }
 }

@@ -9,15 +9,15 @@ mod learnt;
 mod moving;
 mod projected;
 
-pub use align::{align_projector, draw_rows, relative_error};
-pub use config::QuantizerConfig;
+pub use align::{align_projector, relative_error};
+pub use config::{Kind, QuantizerConfig};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use vqlc_model::{params::Tensors, rng::Rng};
+use vqlc_model::params::Tensors;
 
 use self::{factorised::Factorised, learnt::Learnt, moving::Moving, projected::Projected};
-use crate::{Error, Params, Result, config::QuantizerKind};
+use crate::{Error, Params, Result};
 
 /// What quantizing a batch of latents gives.
 #[derive(Clone, Debug)]
@@ -38,6 +38,7 @@ pub struct Quantized {
 pub struct Quantizer {
     config: QuantizerConfig,
     inner: Inner,
+    params: Params,
 }
 
 enum Inner {
@@ -57,45 +58,53 @@ struct Match {
 }
 
 impl Quantizer {
-    /// A quantizer with parameters drawn from `seed`, and those parameters: what gradients train (nothing where the table is a moving
-    /// average, or where a frozen codebook has no projector).
+    /// A quantizer with parameters drawn from `seed`.
     ///
-    /// `codebook` is the static codebook `[codes, code_dim]` of lc, or where the table `[codes, dim]` of vq and ema or the codebook
-    /// `[codes, fc_dim]` of fc starts. Without, it is drawn: uniformly within 1/codes for vq, else from a standard normal distribution.
+    /// `codebook` is the static codebook `[codes, D]` of lc, which must be given, or where the table `[codes, dim]` of vq and ema or the
+    /// codebook `[codes, fc_dim]` of fc starts. Without, vq is drawn uniformly within 1/codes, the others from a standard normal
+    /// distribution.
     ///
     /// # Errors
     /// [`Error::Config`]; a codebook of another shape or with numbers that are not finite.
     pub fn new(
         config: &QuantizerConfig,
-        codebook: Option<Tensor>,
+        codebook: Option<&Tensor>,
         seed: u64,
         device: &Device,
-    ) -> Result<(Self, Params)> {
+    ) -> Result<Self> {
         config.check()?;
+        let config = *config;
         let book = codebook
-            .map(|book| checked(&book, &config.book_shape(), device))
+            .map(|book| checked_codebook(&config, book, device))
             .transpose()?;
         let (inner, params) = match config.kind {
-            QuantizerKind::Lc => {
-                let (lc, params) = Projected::new(config, book, seed, device)?;
+            Kind::Lc => {
+                let book = book.ok_or_else(|| {
+                    Error::Config("the lc quantizer needs a static codebook".into())
+                })?;
+                let (lc, params) = Projected::new(&config, book, seed, device)?;
                 (Inner::Lc(lc), params)
             }
-            QuantizerKind::Vq => {
-                let (vq, params) = Learnt::new(config, book, seed, device)?;
+            Kind::Vq => {
+                let build = |vb: VarBuilder| Learnt::new(&config, &vb);
+                let (vq, params) = with_start(book, learnt::TABLE, seed, device, build)?;
                 (Inner::Vq(vq), params)
             }
-            QuantizerKind::Fc => {
-                let build = |vb: VarBuilder| Factorised::new(config, &vb);
+            Kind::Fc => {
+                let build = |vb: VarBuilder| Factorised::new(&config, &vb);
                 let (fc, params) = with_start(book, factorised::TABLE, seed, device, build)?;
                 (Inner::Fc(fc), params)
             }
-            QuantizerKind::Ema => {
-                let ema = Moving::new(config, book, seed, device)?;
+            Kind::Ema => {
+                let ema = Moving::new(&config, book, seed, device)?;
                 (Inner::Ema(ema), Params::default())
             }
         };
-        let config = *config;
-        Ok((Self { config, inner }, params))
+        Ok(Self {
+            config,
+            inner,
+            params,
+        })
     }
 
     /// Its configuration.
@@ -103,8 +112,12 @@ impl Quantizer {
         &self.config
     }
 
-    /// Quantizes `z` `[b, dim, h, w]`. With `train`, ema takes note of what its entries got; without, nothing that is returned has a
-    /// gradient.
+    /// What gradients train: nothing where the table is a moving average, or where a frozen codebook has no projector.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Quantizes `z` `[b, dim, h, w]`. Without `train` nothing that is returned has a gradient.
     ///
     /// # Errors
     /// Latents of another shape, or that are not finite; a tensor operation's.
@@ -131,9 +144,6 @@ impl Quantizer {
             Inner::Fc(fc) => fc.find(rows)?,
             Inner::Ema(ema) => ema.find(rows)?,
         };
-        if train && let Inner::Ema(ema) = &self.inner {
-            ema.take_note(&y, &ids)?;
-        }
         let commit = (q.detach() - &y)?.sqr()?.mean_all()?;
         let codebook_loss = match &self.inner {
             Inner::Ema(_) => commit.zeros_like()?.detach(),
@@ -160,13 +170,14 @@ impl Quantizer {
         })
     }
 
-    /// Ends a training step: moves the table of ema by what [`Self::forward`] noted since the last; nothing to do for the others.
+    /// Ends a training step with its latents `[b, dim, h, w]` and their ids, all parts of the batch together: moves the table of ema;
+    /// nothing to do for the others.
     ///
     /// # Errors
-    /// A tensor operation's.
-    pub fn after_step(&mut self) -> Result<()> {
+    /// Shapes that do not fit; a tensor operation's.
+    pub fn after_step(&mut self, z: &Tensor, ids: &Tensor) -> Result<()> {
         match &mut self.inner {
-            Inner::Ema(ema) => ema.update(),
+            Inner::Ema(ema) => ema.update(&to_rows(z)?, ids),
             Inner::Lc(_) | Inner::Vq(_) | Inner::Fc(_) => Ok(()),
         }
     }
@@ -198,14 +209,11 @@ impl Quantizer {
         }
     }
 
-    /// What is neither a parameter nor given at construction, by name: the moving averages of ema. To be asked between steps.
-    ///
-    /// # Errors
-    /// A tensor operation's.
-    pub fn state(&self) -> Result<Tensors> {
+    /// What is neither a parameter nor given at construction, by name: the moving averages of ema.
+    pub fn state(&self) -> Tensors {
         match &self.inner {
-            Inner::Ema(ema) => Ok(ema.state()),
-            Inner::Lc(_) | Inner::Vq(_) | Inner::Fc(_) => Ok(Tensors::new()),
+            Inner::Ema(ema) => ema.state(),
+            Inner::Lc(_) | Inner::Vq(_) | Inner::Fc(_) => Tensors::new(),
         }
     }
 
@@ -227,31 +235,15 @@ impl Quantizer {
         }
     }
 
-    /// Sets the projector of lc so that the projected codebook has the mean and covariance of the latents `[m, dim]`
-    /// ([`align_projector`]), and returns their quantization error then ([`relative_error`]).
+    /// Sets the projector of lc so that the projected codebook has the mean and covariance of the latents `z` `[b, dim, h, w]`
+    /// ([`align_projector`]).
     ///
     /// # Errors
     /// [`Error::Config`] for a quantizer without projector; as [`align_projector`].
-    pub fn align(&self, latents: &Tensor) -> Result<f64> {
+    pub fn align(&self, z: &Tensor) -> Result<()> {
         match &self.inner {
-            Inner::Lc(lc) => lc.align(latents)?,
-            Inner::Vq(_) | Inner::Fc(_) | Inner::Ema(_) => return Err(no_projector()),
-        }
-        relative_error(latents, &self.table()?)
-    }
-
-    /// Replaces the table `[codes, dim]` of vq or ema; ema's averages start anew.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for the other kinds; a table of another shape or with numbers that are not finite.
-    pub fn set_table(&mut self, table: &Tensor) -> Result<()> {
-        let shape = self.config.book_shape();
-        match &mut self.inner {
-            Inner::Vq(vq) => vq.set(table, &shape),
-            Inner::Ema(ema) => ema.set(table, &shape),
-            Inner::Lc(_) | Inner::Fc(_) => Err(Error::Config(
-                "only the vq and ema quantizers have a table of latents".into(),
-            )),
+            Inner::Lc(lc) => lc.align(&to_rows(z)?.detach()),
+            Inner::Vq(_) | Inner::Fc(_) | Inner::Ema(_) => Err(no_projector()),
         }
     }
 }
@@ -274,15 +266,23 @@ fn nearest(z: &Tensor, table: &Tensor) -> Result<Tensor> {
     Ok(vqlc_ops::tensor::nearest(&z.detach(), &table.detach())?)
 }
 
-/// `book` in f32 on `device`, if it has that shape and finite numbers.
-fn checked(book: &Tensor, shape: &[usize; 2], device: &Device) -> Result<Tensor> {
-    let refused = |found: String| Error::Argument {
-        what: "codebook",
-        expected: format!("{shape:?} finite numbers"),
-        found,
+fn checked_codebook(config: &QuantizerConfig, book: &Tensor, device: &Device) -> Result<Tensor> {
+    let width = match config.kind {
+        Kind::Lc if config.projector => None,
+        Kind::Fc => Some(config.fc_dim),
+        Kind::Lc | Kind::Vq | Kind::Ema => Some(config.dim),
     };
-    if book.dims() != shape {
-        return Err(refused(format!("{:?}", book.dims())));
+    let fits = match book.dims() {
+        &[codes, found] => codes == config.codes && found > 0 && width.is_none_or(|w| w == found),
+        _ => false,
+    };
+    if !fits {
+        let width = width.map_or_else(|| "D".into(), |width| width.to_string());
+        return Err(Error::Argument {
+            what: "codebook",
+            expected: format!("[{}, {width}]", config.codes),
+            found: format!("{:?}", book.dims()),
+        });
     }
     let book = book
         .detach()
@@ -291,18 +291,13 @@ fn checked(book: &Tensor, shape: &[usize; 2], device: &Device) -> Result<Tensor>
         .contiguous()?;
     // A mean is finite only if all numbers are.
     if !book.abs()?.mean_all()?.to_scalar::<f32>()?.is_finite() {
-        return Err(refused("NaN or infinity".into()));
+        return Err(Error::Argument {
+            what: "codebook",
+            expected: "finite numbers".into(),
+            found: "NaN or infinity".into(),
+        });
     }
     Ok(book)
-}
-
-/// Standard normal numbers on `device`.
-fn normal(shape: [usize; 2], seed: u64, device: &Device) -> Result<Tensor> {
-    let mut rng = Rng::new(seed);
-    let values = (0..shape[0] * shape[1])
-        .map(|_| rng.normal() as f32)
-        .collect::<Vec<_>>();
-    Ok(Tensor::from_vec(values, &shape, device)?)
 }
 
 /// Builds a part with parameters drawn from `seed`, then sets the one called `name` to `start` where there is one.

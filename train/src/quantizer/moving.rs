@@ -1,12 +1,10 @@
 //! ema: a table of moving averages.
 
-use std::sync::{Mutex, PoisonError};
-
 use candle_core::{DType, Device, Tensor};
-use vqlc_model::params::Tensors;
+use vqlc_model::{params::Tensors, rng::Rng};
 
-use super::{Match, QuantizerConfig, checked, nearest, normal};
-use crate::Result;
+use super::{Match, QuantizerConfig, nearest};
+use crate::{Error, Result};
 
 const CLUSTER_SIZE: &str = "cluster_size";
 const EMBED_AVG: &str = "embed_avg";
@@ -21,14 +19,6 @@ pub(super) struct Moving {
     embed_avg: Tensor,
     /// The table, `[codes, dim]`.
     weight: Tensor,
-    noted: Mutex<Noted>,
-}
-
-/// What the entries got since the last update.
-#[derive(Default)]
-struct Noted {
-    counts: Vec<f32>,
-    sums: Vec<f32>,
 }
 
 impl Moving {
@@ -39,17 +29,21 @@ impl Moving {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
+        let (codes, dim) = (config.codes, config.dim);
         let weight = match start {
             Some(start) => start,
-            None => normal(config.book_shape(), seed, device)?,
+            None => {
+                let mut rng = Rng::new(seed);
+                let values = (0..codes * dim).map(|_| rng.normal() as f32).collect();
+                Tensor::from_vec(values, (codes, dim), device)?
+            }
         };
         Ok(Self {
             decay: config.ema_decay,
             eps: config.ema_eps,
-            cluster_size: Tensor::zeros(config.codes, DType::F32, device)?,
+            cluster_size: Tensor::zeros(codes, DType::F32, device)?,
             embed_avg: weight.clone(),
             weight,
-            noted: Mutex::default(),
         })
     }
 
@@ -65,34 +59,30 @@ impl Moving {
 
     /// Counts and sums are taken on the CPU, latent by latent in f32: in one order on every device, and candle's own scatter on CUDA
     /// walks the ids one after the other too.
-    pub(super) fn take_note(&self, z: &Tensor, ids: &Tensor) -> Result<()> {
+    pub(super) fn update(&mut self, z: &Tensor, ids: &Tensor) -> Result<()> {
         let (codes, dim) = self.weight.dims2()?;
-        let values = z.detach().flatten_all()?.to_vec1::<f32>()?;
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.counts.resize(codes, 0.0);
-        noted.sums.resize(codes * dim, 0.0);
-        let Noted { counts, sums } = &mut *noted;
-        for (id, latent) in ids
-            .to_vec1::<u32>()?
-            .into_iter()
-            .zip(values.chunks_exact(dim))
-        {
+        let (values, ids) = (
+            z.detach().flatten_all()?.to_vec1::<f32>()?,
+            ids.to_vec1::<u32>()?,
+        );
+        let known = ids.iter().all(|&id| (id as usize) < codes);
+        if values.len() != ids.len() * dim || !known {
+            return Err(Error::Argument {
+                what: "ids",
+                expected: format!(
+                    "one below {codes} for each of {} latents",
+                    values.len() / dim
+                ),
+                found: format!("{} ids", ids.len()),
+            });
+        }
+        let (mut counts, mut sums) = (vec![0f32; codes], vec![0f32; codes * dim]);
+        for (&id, latent) in ids.iter().zip(values.chunks_exact(dim)) {
             let id = id as usize;
             counts[id] += 1.0;
             for (sum, x) in sums[id * dim..][..dim].iter_mut().zip(latent) {
                 *sum += x;
             }
-        }
-        Ok(())
-    }
-
-    /// Moves the averages; nothing where nothing was noted.
-    pub(super) fn update(&mut self) -> Result<()> {
-        let (codes, dim) = self.weight.dims2()?;
-        let noted = self.noted.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Noted { counts, sums } = std::mem::take(noted);
-        if counts.is_empty() {
-            return Ok(());
         }
         let device = self.weight.device();
         let counts = Tensor::from_vec(counts, codes, device)?;
@@ -105,14 +95,6 @@ impl Moving {
         let smoothed =
             ((&self.cluster_size + self.eps)? * (total / (total + codes as f64 * self.eps)))?;
         self.weight = self.embed_avg.broadcast_div(&smoothed.unsqueeze(1)?)?;
-        Ok(())
-    }
-
-    pub(super) fn set(&mut self, table: &Tensor, shape: &[usize; 2]) -> Result<()> {
-        self.weight = checked(table, shape, self.weight.device())?;
-        self.embed_avg = self.weight.clone();
-        self.cluster_size = self.cluster_size.zeros_like()?;
-        self.noted = Mutex::default();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use vqlc_model::{
     params::{RandomParams, Tensors},
 };
 
-use super::{Match, QuantizerConfig, align_projector, nearest, no_projector, normal};
+use super::{Match, QuantizerConfig, align_projector, nearest, no_projector};
 use crate::{Params, Result};
 
 pub(super) struct Projected {
@@ -20,15 +20,11 @@ pub(super) struct Projected {
 impl Projected {
     pub(super) fn new(
         config: &QuantizerConfig,
-        book: Option<Tensor>,
+        book: Tensor,
         seed: u64,
         device: &Device,
     ) -> Result<(Self, Params)> {
         let dim = config.dim;
-        let book = match book {
-            Some(book) => book,
-            None => normal(config.book_shape(), seed, device)?,
-        };
         let mut tensors = Tensors::new();
         if config.projector {
             let width = book.dim(1)?;

@@ -2,6 +2,7 @@
 //! `vqlc selftest --reference`); [`vqlc_model::reference`] says what the files are.
 
 mod adam_steps;
+mod adaptive_weight;
 mod discriminator;
 mod efficientnet;
 mod lpips;
@@ -10,6 +11,7 @@ mod quantizer_variants;
 mod vqgan_gradients;
 
 pub use adam_steps::compare_adam_steps;
+pub use adaptive_weight::compare_adaptive_weight;
 pub use discriminator::compare_discriminator;
 pub use efficientnet::compare_efficientnet;
 pub use lpips::compare_lpips;

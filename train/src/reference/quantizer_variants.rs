@@ -10,9 +10,8 @@ use vqlc_model::{
 
 use crate::{
     Error, Result,
-    config::QuantizerKind,
     optim::Grads,
-    quantizer::{Quantized, Quantizer, QuantizerConfig},
+    quantizer::{Kind, Quantized, Quantizer, QuantizerConfig},
 };
 
 const FILE: &str = "quantizer_variants.safetensors";
@@ -29,8 +28,8 @@ pub fn compare_quantizer_variants(folder: &Path, device: &Device) -> Result<Vec<
         device,
     };
     let mut out = Vec::new();
-    run.trained(QuantizerKind::Vq, "vq", &mut out)?;
-    run.trained(QuantizerKind::Fc, "fc", &mut out)?;
+    run.trained(Kind::Vq, "vq", &mut out)?;
+    run.trained(Kind::Fc, "fc", &mut out)?;
     run.moving("ema", &["in.z", "in.ema.z2"], &mut out)?;
     run.moving("ema0", &["in.z"], &mut out)?;
     Ok(out)
@@ -43,7 +42,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// The sizes stored, with the paper's constants.
-    fn config(&self, kind: QuantizerKind) -> Result<QuantizerConfig> {
+    fn config(&self, kind: Kind) -> Result<QuantizerConfig> {
         let number = |key: &str| {
             let found = self.stored.config().get(key).and_then(|v| v.as_f64());
             found.ok_or_else(|| Error::Config(format!("{FILE}: no number {key}")))
@@ -53,13 +52,10 @@ impl Run<'_> {
             kind,
             codes: number("n_codes")? as usize,
             dim,
-            code_dim: dim,
-            projector: false,
-            codebook_trainable: false,
-            beta: 0.33,
             fc_dim: number("fc_dim")? as usize,
             ema_decay: number("ema_decay")?,
             ema_eps: number("ema_eps")?,
+            ..Default::default()
         })
     }
 
@@ -72,10 +68,12 @@ impl Run<'_> {
         Ok((z, found, loss))
     }
 
-    fn trained(&self, kind: QuantizerKind, tag: &str, out: &mut Vec<Comparison>) -> Result<()> {
+    fn trained(&self, kind: Kind, tag: &str, out: &mut Vec<Comparison>) -> Result<()> {
         let stored = &self.stored;
-        let (quantizer, params) = Quantizer::new(&self.config(kind)?, None, 1, self.device)?;
-        params.set(&stored.parameters(&format!("param.{tag}."))?)?;
+        let quantizer = Quantizer::new(&self.config(kind)?, None, 1, self.device)?;
+        quantizer
+            .params()
+            .set(&stored.parameters(&format!("param.{tag}."))?)?;
         let (z, found, loss) = self.forward(&quantizer, "in.z")?;
         let mut compare = |key: &str, tensor: &Tensor| -> Result<()> {
             out.push(stored.compare(&format!("out.{tag}.{key}"), tensor)?);
@@ -90,7 +88,7 @@ impl Run<'_> {
         if let Some(grad) = store.get(z.as_tensor()) {
             out.push(stored.compare(&format!("grad.{tag}.z"), grad)?);
         }
-        for (name, grad) in Grads::of(&store, &params)?.iter() {
+        for (name, grad) in Grads::of(&store, quantizer.params())?.iter() {
             out.push(stored.compare(&format!("grad.{tag}.{name}"), grad)?);
         }
         Ok(())
@@ -98,8 +96,8 @@ impl Run<'_> {
 
     fn moving(&self, tag: &str, batches: &[&str], out: &mut Vec<Comparison>) -> Result<()> {
         let stored = &self.stored;
-        let config = self.config(QuantizerKind::Ema)?;
-        let (mut quantizer, _) = Quantizer::new(&config, None, 1, self.device)?;
+        let config = self.config(Kind::Ema)?;
+        let mut quantizer = Quantizer::new(&config, None, 1, self.device)?;
         let mut start = Tensors::new();
         for name in ["cluster_size", "embed_avg", "weight"] {
             let tensor = stored.tensor(&format!("in.{tag}.{name}"), self.device)?;
@@ -115,8 +113,8 @@ impl Run<'_> {
             if let Some(grad) = loss.backward()?.get(z.as_tensor()) {
                 out.push(stored.compare(&format!("grad.{at}.z"), grad)?);
             }
-            quantizer.after_step()?;
-            for (name, tensor) in quantizer.state()? {
+            quantizer.after_step(z.as_tensor(), &found.ids)?;
+            for (name, tensor) in quantizer.state() {
                 out.push(stored.compare(&format!("out.{at}.{name}"), &tensor)?);
             }
         }

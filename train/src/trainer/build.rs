@@ -48,7 +48,7 @@ impl Perceptual {
             ))
         };
         Ok(Some(match loss.perceptual_network {
-            PerceptualKind::Lpips => Self::Lpips(Lpips::read(files, device)?),
+            PerceptualKind::Lpips => Self::Lpips(Lpips::read(files, device, config.compute())?),
             _ => match files.as_slice() {
                 [file] => Self::EfficientNet(efficientnet_lite0(file, device, config.compute())?),
                 _ => return Err(wants("1")),
