@@ -214,9 +214,15 @@ impl Depthwise {
         for (line, row) in plane.chunks_exact(self.width).zip(self.laid_rows()) {
             let row = &mut laid[row];
             for (places, first) in self.columns_of_remainders() {
-                let values = line.iter().skip(first).step_by(self.stride);
-                for (to, &value) in row[places].iter_mut().zip(values) {
-                    *to = value;
+                let line = &line[first.min(line.len())..];
+                let to = &mut row[places];
+                if self.stride == 1 {
+                    let count = line.len().min(to.len());
+                    to[..count].copy_from_slice(&line[..count]);
+                    continue;
+                }
+                for (to, values) in to.iter_mut().zip(line.chunks(self.stride)) {
+                    *to = values[0];
                 }
             }
         }
@@ -228,9 +234,15 @@ impl Depthwise {
             let row = &laid[row];
             line.fill(0.0);
             for (places, first) in self.columns_of_remainders() {
-                let values = line.iter_mut().skip(first).step_by(self.stride);
-                for (to, &value) in values.zip(&row[places]) {
-                    *to = value;
+                let to = &mut line[first.min(self.width)..];
+                let values = &row[places];
+                if self.stride == 1 {
+                    let count = to.len().min(values.len());
+                    to[..count].copy_from_slice(&values[..count]);
+                    continue;
+                }
+                for (to, &value) in to.chunks_mut(self.stride).zip(values) {
+                    to[0] = value;
                 }
             }
         }
