@@ -11,6 +11,7 @@ mod norm;
 mod resample;
 
 pub use conv::{Window, conv2d, depthwise};
+pub use conv_cpu::bf16_on_cpu;
 pub use elementwise::{add, leaky_relu, relu6};
 pub use nearest::nearest;
 pub use norm::group_norm;
