@@ -38,7 +38,7 @@ fn unsafe_reason(path: &str) -> Option<&'static str> {
     let stem = Path::new(path).file_stem()?.to_str()?;
     let mapping = path.starts_with("format/src/") && ["map", "mmap", "mapped"].contains(&stem);
     let simd = !path.starts_with("src/")
-        && ["avx2", "avx512", "simd"]
+        && ["amx", "avx2", "avx512", "simd"]
             .iter()
             .any(|word| path.contains(word));
     let cuda = path.starts_with("ops/src/") && path.contains("cuda");

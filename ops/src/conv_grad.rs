@@ -1,12 +1,14 @@
 //! Gradients of a convolution on the CPU, in f32. Sums are taken in an order that depends on shapes only, never on threads or kernels.
 
 mod input;
+mod phases;
 mod weight;
 
 pub(crate) use input::input;
+pub(crate) use phases::{Phase, Phases};
 pub(crate) use weight::weight;
 
-use crate::ConvShape;
+use crate::{ConvShape, Error};
 
 /// A batch of pictures that a convolution is taken of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// This batch as `shape` may see it: of one long row where rows do not matter.
-    fn seen_by(self, shape: &ConvShape) -> Self {
+    pub(crate) fn seen_by(self, shape: &ConvShape) -> Self {
         if !shape.is_flat() {
             return self;
         }
@@ -30,8 +32,11 @@ impl Batch {
     }
 
     /// Rows and columns of the output.
-    fn output(self, shape: &ConvShape) -> Option<(usize, usize)> {
-        Some((shape.output(self.height)?, shape.output(self.width)?))
+    pub(crate) fn output(self, shape: &ConvShape) -> Result<(usize, usize), Error> {
+        match (shape.output(self.height), shape.output(self.width)) {
+            (Some(rows), Some(columns)) => Ok((rows, columns)),
+            _ => Err(Error::Empty { what: "output" }),
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 //!
 //! This crate has no notion of networks, files or pictures. It never prints, and bad arguments give a typed [`Error`].
 
+#[cfg_attr(not(target_arch = "x86_64"), path = "amx_none.rs")]
+mod amx;
 mod check;
 mod conv;
 mod conv_grad;

@@ -3,7 +3,7 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor, Var};
-use vqlc_ops::tensor::{Window, conv2d};
+use vqlc_ops::tensor::{Window, bf16_on_cpu, conv2d};
 
 #[derive(Debug)]
 struct Case {
@@ -128,22 +128,32 @@ fn plain(case: &Case, x: &[f64], weight: &[f64], bias: &[f64], grad: &[f64]) -> 
     [result, to_x, to_weight, to_bias]
 }
 
-#[test]
-fn result_and_gradients_are_those_of_plain_loops() {
+fn rounded(tensor: &Tensor) -> Tensor {
+    let rounded = tensor.to_dtype(DType::BF16).unwrap();
+    rounded.to_dtype(DType::F32).unwrap()
+}
+
+/// All cases, computed in `compute`; operands are numbers of bf16 where that rounds to them.
+fn compare(compute: DType, tolerance: f64) {
     let mut random = support::Random(3);
+    let mut numbers = |shape: &[usize]| {
+        let numbers = var(&mut random, shape);
+        match compute {
+            DType::BF16 => Var::from_tensor(&rounded(&numbers)).unwrap(),
+            _ => numbers,
+        }
+    };
     for case in cases() {
-        let x = [case.pictures, case.inputs, case.size.0, case.size.1];
-        let x = var(&mut random, &x);
-        let weight = [case.outputs, case.inputs, case.side, case.side];
-        let weight = var(&mut random, &weight);
-        let bias = var(&mut random, &[case.outputs]);
-        let y = conv2d(&x, &weight, Some(&bias), case.window, DType::F32).unwrap();
+        let x = numbers(&[case.pictures, case.inputs, case.size.0, case.size.1]);
+        let weight = numbers(&[case.outputs, case.inputs, case.side, case.side]);
+        let bias = numbers(&[case.outputs]);
+        let y = conv2d(&x, &weight, Some(&bias), case.window, compute).unwrap();
         // A gradient of the output that differs at every place.
-        let factor = var(&mut random, y.dims());
+        let factor = numbers(y.dims());
         let grads = (&y * factor.as_tensor()).unwrap().sum_all().unwrap();
         let grads = grads.backward().unwrap();
-        let numbers = [&x, &weight, &bias, &factor].map(|v| doubles(v));
-        let expected = plain(&case, &numbers[0], &numbers[1], &numbers[2], &numbers[3]);
+        let values = [&x, &weight, &bias, &factor].map(|v| doubles(v));
+        let expected = plain(&case, &values[0], &values[1], &values[2], &values[3]);
         for (what, ours, expected) in [
             ("result", &y, &expected[0]),
             ("x", grads.get(&x).unwrap(), &expected[1]),
@@ -151,9 +161,50 @@ fn result_and_gradients_are_those_of_plain_loops() {
             ("bias", grads.get(&bias).unwrap(), &expected[3]),
         ] {
             let error = error(ours, expected);
-            assert!(error < 5e-6, "{what} of {case:?}: {error}");
+            assert!(error < tolerance, "{what} of {case:?}: {error}");
         }
     }
+}
+
+#[test]
+fn result_and_gradients_are_those_of_plain_loops() {
+    compare(DType::F32, 5e-6);
+}
+
+#[test]
+fn in_bf16_products_of_bf16_numbers_are_exact_or_it_is_refused() {
+    if bf16_on_cpu() {
+        return compare(DType::BF16, 3e-5);
+    }
+    let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+    let (x, weight) = (ones(&[1, 2, 4, 4]), ones(&[2, 2, 3, 3]));
+    let refused = conv2d(&x, &weight, None, Window::same(1), DType::BF16).unwrap_err();
+    assert!(refused.to_string().contains("AMX"), "{refused}");
+}
+
+#[test]
+fn bf16_rounds_operands_to_nearest_even() {
+    if !bf16_on_cpu() {
+        return;
+    }
+    let mut random = support::Random(8);
+    let (x, weight) = (
+        var(&mut random, &[1, 3, 9, 20]),
+        var(&mut random, &[4, 3, 3, 3]),
+    );
+    let run = |x: &Tensor, weight: &Tensor| {
+        doubles(&conv2d(x, weight, None, Window::same(1), DType::BF16).unwrap())
+    };
+    assert_eq!(run(&x, &weight), run(&rounded(&x), &rounded(&weight)));
+    // Halfway between two numbers of bf16; infinity and NaN stay what they are.
+    let numbers = [1.003_906_25, 1.011_718_75, f32::INFINITY, -f32::NAN];
+    let x = Tensor::new(&numbers, &Device::Cpu).unwrap();
+    let one = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();
+    let found = run(&x.reshape((4, 1, 1, 1)).unwrap(), &one);
+    // The padding makes each a picture of 3 x 3; it lies in the middle.
+    let found: Vec<f64> = found.chunks(9).map(|picture| picture[4]).collect();
+    assert_eq!(found[..3], [1.0, 1.015_625, f64::INFINITY]);
+    assert!(found[3].is_nan());
 }
 
 #[test]

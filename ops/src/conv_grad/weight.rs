@@ -32,9 +32,7 @@ pub(crate) fn weight(
     batch: Batch,
 ) -> Result<Vec<f32>, Error> {
     let batch = batch.seen_by(shape);
-    let Some((rows, columns)) = batch.output(shape) else {
-        return Err(Error::Empty { what: "output" });
-    };
+    let (rows, columns) = batch.output(shape)?;
     let (picture, positions) = (shape.inputs * batch.height * batch.width, rows * columns);
     length("input", batch.pictures * picture, input.len())?;
     let expected = batch.pictures * shape.outputs * positions;

@@ -23,10 +23,10 @@ impl Window {
 }
 
 /// Convolves `x` `[b, inputs, h, w]` with `weight` `[outputs, inputs, side, side]` (f32) and `bias` `[outputs]` (f32).
-/// Differentiable in all three.
+/// Differentiable in all three. On the CPU `x` is f32, and `compute` may be BF16 where [`bf16_on_cpu`](super::bf16_on_cpu).
 ///
 /// # Errors
-/// Shapes that do not fit; a tensor operation's.
+/// Shapes that do not fit; BF16 on a CPU that cannot; a tensor operation's.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,

@@ -7,9 +7,17 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::Window;
+use crate::amx::{self, Amx};
 use crate::conv_grad::{self, Batch};
 use crate::lanes::Proven;
 use crate::{Conv2d, ConvShape};
+
+/// Whether operations on the CPU can compute in bf16 (`compute` of [`conv2d`](super::conv2d)): the processor has AMX with bf16, and
+/// the system lets this process use it.
+#[must_use]
+pub fn bf16_on_cpu() -> bool {
+    Amx::detect().is_some()
+}
 
 /// As [`conv2d`](super::conv2d), on the CPU: `x` is f32.
 pub(super) fn conv2d(
@@ -21,7 +29,11 @@ pub(super) fn conv2d(
 ) -> Result<Tensor> {
     let products = match compute {
         DType::F32 => Products::F32,
-        other => bail!("conv2d on the CPU: expected compute f32, got {other:?}"),
+        DType::BF16 => match Amx::detect() {
+            Some(amx) => Products::Bf16(amx),
+            None => bail!("bf16 on the CPU: this processor or system has no AMX; use f32"),
+        },
+        other => bail!("conv2d on the CPU: expected compute f32 or bf16, got {other:?}"),
     };
     let (_, inputs, _, _) = x.dims4()?;
     let (outputs, expected, side, columns) = weight.dims4()?;
@@ -59,7 +71,10 @@ pub(super) fn conv2d(
 /// What products are taken of.
 #[derive(Clone, Copy, Debug)]
 enum Products {
+    /// The operands themselves.
     F32,
+    /// Operands rounded to bf16.
+    Bf16(Amx),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +182,7 @@ impl Conv {
                     .try_for_each(|(output, x)| conv.run(x, batch.height, batch.width, output))?;
                 Ok(values)
             }
+            Products::Bf16(amx) => amx::forward(amx, &shape, weight, bias, x, batch),
         }
     }
 
@@ -178,6 +194,7 @@ impl Conv {
     ) -> std::result::Result<Vec<f32>, crate::Error> {
         match self.products {
             Products::F32 => conv_grad::input(Proven::best(), &self.shape, weight, grad, batch),
+            Products::Bf16(amx) => amx::input(amx, &self.shape, weight, grad, batch),
         }
     }
 
@@ -189,6 +206,7 @@ impl Conv {
     ) -> std::result::Result<Vec<f32>, crate::Error> {
         match self.products {
             Products::F32 => conv_grad::weight(Proven::best(), &self.shape, x, grad, batch),
+            Products::Bf16(amx) => amx::weight(amx, &self.shape, x, grad, batch),
         }
     }
 }
