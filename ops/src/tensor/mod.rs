@@ -15,9 +15,8 @@ mod values;
 
 pub use assign::assign;
 pub use conv::{Window, conv2d};
-pub use depthwise::depthwise;
-pub use conv::{Window, conv2d, depthwise};
 pub use conv_cpu::bf16_on_cpu;
+pub use depthwise::depthwise;
 pub use elementwise::{add, leaky_relu, relu6};
 pub use nearest::nearest;
 pub use norm::{batch_norm_train, group_norm};

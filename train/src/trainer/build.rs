@@ -100,7 +100,7 @@ impl TokenizerTrainer {
         let book = config.quantizer.codebook.as_deref().map(Codebook::read);
         let book = book.transpose()?;
         if let Some(book) = &book {
-            (config.model.n_codes, config.model.code_dim) = book.tensor().dims2()?;
+            (config.model.n_codes, config.model.code_dim) = (book.codes(), book.dim());
         }
         config.check()?;
         fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
@@ -114,7 +114,7 @@ impl TokenizerTrainer {
             ))
         })?;
         let book = match book {
-            Some(book) => Some(book.tensor().clone()),
+            Some(book) => Some(book.tensor(&Device::Cpu)?),
             None if config.quantizer.kind == Kind::Lc => {
                 progress.note("no --codebook: the entries are drawn from a normal distribution, which costs quality (paper table 6)");
                 Some(random_book(&config.model, seed)?)
@@ -155,7 +155,6 @@ impl TokenizerTrainer {
             store: Store::new(&folder, config.checkpoint.keep),
             loader: Loader::start(&source, loader_options(&config), 0)?,
             out: out.into(),
-            book,
             device: device.clone(),
             step: 0,
             encoder,

@@ -2,7 +2,7 @@
 
 use vqlc_model::{
     convert::{ImportOptions, assemble},
-    file::{CODEBOOK, ModelFile, SOURCE},
+    file::{CODEBOOK, ModelFile},
 };
 
 use super::{TokenizerTrainer, start::is_network};
@@ -31,11 +31,7 @@ impl TokenizerTrainer {
         );
         let section = &self.config.quantizer;
         if section.kind == Kind::Lc && section.projector {
-            let entries = self.params.values()?.into_iter();
-            tensors.extend(entries.filter(|(name, _)| !is_network(name)));
-            if let Some(book) = self.book.as_ref().filter(|_| !tensors.contains_key(SOURCE)) {
-                tensors.insert(SOURCE.into(), book.clone());
-            }
+            tensors.extend(self.quantizer.published()?);
             let options = ImportOptions {
                 config: Some(config),
                 half: self.config.checkpoint.export_half,

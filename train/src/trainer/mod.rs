@@ -43,8 +43,6 @@ pub struct TokenizerTrainer {
     encoder: Encoder,
     decoder: Decoder,
     quantizer: Quantizer,
-    /// The static codebook, or what the table started as.
-    book: Option<Tensor>,
     /// All that the generator's optimiser changes.
     params: Params,
     /// The weight of the decoder's last convolution, for the adaptive weight.

@@ -1,7 +1,5 @@
 //! Where reference tensors are.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-//! Helpers that several test files share; not every file takes all of them.
-#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +8,6 @@ use vqlc_model::reference::Comparison;
 
 /// The folder that `VQLC_REFERENCE_DIR` names, else `../shared/reference` beside the repository if it is there; and the repository's
 /// own small copies. Parity is never skipped.
-/// The folders of reference tensors: the one that `VQLC_REFERENCE_DIR` names, else `../shared/reference` beside the repository where it
-/// exists; and always the small set in `fixtures/reference`.
-///
-/// # Panics
-/// If a folder does not exist: parity is never skipped.
 pub(crate) fn reference_dirs() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders = match std::env::var_os("VQLC_REFERENCE_DIR") {
@@ -31,35 +24,6 @@ pub(crate) fn reference_dirs() -> Vec<PathBuf> {
         );
     }
     folders
-}
-
-/// The first of [`reference_dirs`].
-pub(crate) fn reference_dir() -> PathBuf {
-    reference_dirs().swap_remove(0)
-}
-
-/// The small set that comes with the repository.
-pub(crate) fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/reference")
-}
-
-/// Runs a comparison on the CPU against all folders.
-///
-/// # Panics
-/// If one compares nothing or anything is out of its limit.
-pub(crate) fn all_pass(compare: impl Fn(&Path, &Device) -> vqlc_train::Result<Vec<Comparison>>) {
-    for folder in reference_dirs() {
-        let made = compare(&folder, &Device::Cpu).unwrap();
-        assert!(!made.is_empty());
-        let wrong: Vec<_> = made.iter().filter(|c| !c.passed()).collect();
-        assert!(
-            wrong.is_empty(),
-            "{}: {} of {} are out of their limits: {wrong:#?}",
-            folder.display(),
-            wrong.len(),
-            made.len()
-        );
-    }
 }
 
 /// The repository's own small copies.
