@@ -72,7 +72,7 @@ impl ClipShape {
 ///
 /// # Errors
 /// A tensor operation's.
-pub fn rename(tensors: Tensors) -> Result<Tensors> {
+pub(super) fn rename(tensors: Tensors) -> Result<Tensors> {
     let mut out = Tensors::new();
     for (name, tensor) in tensors {
         let Some(rest) = name.strip_prefix(OPENAI) else {
