@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vqlc_train::{
     backbone::{Backbone, BackboneKind},
-    codebook::{self, Codebook, Iteration, Outcome, Provenance, Select, Settings, Watch},
+    codebook::{self, Codebook, Iteration, Provenance, Select, Settings, Watch},
     data::Pictures,
 };
 
@@ -166,7 +166,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
     let told = Told::new(&args.out, pictures.count() as u64);
     let built = codebook::build(&pictures, &backbone, &settings, &state, args.resume, &told);
     told.finish();
-    let Outcome::Done(codebook) = built? else {
+    let Some(codebook) = built? else {
         told.reporter.note(
             "vqlc: interrupted; the same command with --resume goes on from the last iteration",
         );

@@ -193,9 +193,9 @@ impl Codebook {
                 .map_err(|e| Error::malformed(path, e.to_string()))?;
             metadata.insert(PROVENANCE.to_owned(), text);
         }
-        let mut tensors = vec![(SOURCE, (dtype, vec![self.codes(), self.dim], &data))];
+        let mut tensors = vec![(SOURCE, dtype, vec![self.codes(), self.dim], data.as_slice())];
         if !self.counts.is_empty() {
-            tensors.push((COUNTS, (Dtype::I64, vec![self.codes()], &counts)));
+            tensors.push((COUNTS, Dtype::I64, vec![self.codes()], &counts));
         }
         write_tensors(path, tensors, metadata)
     }
@@ -244,16 +244,19 @@ impl Codebook {
     }
 }
 
+/// A tensor to store: name, dtype, shape, bytes.
+pub(super) type Stored<'a> = (&'a str, Dtype, Vec<usize>, &'a [u8]);
+
 /// Writes safetensors beside `path`, then renames it there.
 pub(super) fn write_tensors(
     path: &Path,
-    tensors: Vec<(&str, (Dtype, Vec<usize>, &Vec<u8>))>,
+    tensors: Vec<Stored>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
     let malformed = |e: safetensors::SafeTensorError| Error::malformed(path, e.to_string());
     let views = tensors
         .into_iter()
-        .map(|(name, (dtype, shape, data))| Ok((name, TensorView::new(dtype, shape, data)?)))
+        .map(|(name, dtype, shape, data)| Ok((name, TensorView::new(dtype, shape, data)?)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(malformed)?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
