@@ -6,12 +6,12 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vqlc_train::{
     backbone::{Backbone, BackboneKind},
-    codebook::{self, Codebook, Iteration, Outcome, Provenance, Select, Settings, Watch},
+    codebook::{self, Codebook, Iteration, Provenance, Select, Settings, Watch},
     data::Pictures,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct CodebookArgs {
     #[command(subcommand)]
     command: Option<CodebookCommand>,
     #[command(flatten)]
-    build: Option<BuildArgs>,
+    build: BuildArgs,
 }
 
 #[derive(Subcommand)]
@@ -73,20 +73,21 @@ enum SelectArg {
     Random,
 }
 
+/// What clap requires is an option all the same: with a command in its place, it is not there.
 #[derive(Args)]
 struct BuildArgs {
     /// A folder of pictures; those in folders inside it count too
-    #[arg(value_name = "IMAGES")]
-    images: PathBuf,
+    #[arg(value_name = "IMAGES", required = true)]
+    images: Option<PathBuf>,
     /// The codebook file to write (.safetensors)
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[arg(value_name = "OUT", required = true)]
+    output: Option<PathBuf>,
     /// The pretrained encoder whose features are clustered
-    #[arg(long, value_name = "NAME")]
-    backbone: BackboneKind,
+    #[arg(long, value_name = "NAME", required = true)]
+    backbone: Option<BackboneKind>,
     /// Its weights: .safetensors, or a PyTorch checkpoint
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    weights: Option<PathBuf>,
     /// Number of entries
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     codes: u32,
@@ -125,17 +126,20 @@ struct BuildArgs {
 }
 
 pub(crate) fn run(args: CodebookArgs) -> anyhow::Result<Exit> {
-    match (args.command, args.build) {
-        (Some(CodebookCommand::Info(args)), _) => info(&args),
-        (None, Some(args)) => build(&args),
-        // clap asks for one of them.
-        (None, None) => Err(anyhow!("neither pictures nor a command are given")),
+    match args.command {
+        Some(CodebookCommand::Info(args)) => info(&args),
+        None => build(&args.build),
     }
 }
 
 fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
-    may_write(&args.output, args.force.force)?;
-    let state = codebook::state_path(&args.output);
+    let (Some(images), Some(output), Some(backbone), Some(weights)) =
+        (&args.images, &args.output, args.backbone, &args.weights)
+    else {
+        bail!("IMAGES, OUT, --backbone and --weights are needed");
+    };
+    may_write(output, args.force.force)?;
+    let state = codebook::state_path(output);
     ensure!(
         args.resume || args.force.force || !state.exists(),
         "{} of a job that was stopped is there (--resume goes on with it, --force starts anew)",
@@ -143,9 +147,9 @@ fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
     );
     args.threads.apply()?;
     interrupt::install()?;
-    let pictures = Pictures::scan(&args.images, false)?;
+    let pictures = Pictures::scan(images, false)?;
     let device = args.device.device.open()?;
-    let backbone = Backbone::open(args.backbone, &args.weights, &device)?;
+    let backbone = Backbone::open(backbone, weights, &device)?;
     let settings = Settings {
         codes: args.codes as usize,
         select: match args.select {
@@ -162,23 +166,23 @@ fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
     let told = Told::new(&args.out, pictures.count() as u64);
     let built = codebook::build(&pictures, &backbone, &settings, &state, args.resume, &told);
     told.finish();
-    let Outcome::Done(codebook) = built? else {
+    let Some(codebook) = built? else {
         told.reporter.note(
             "vqlc: interrupted; the same command with --resume goes on from the last iteration",
         );
         return Ok(Exit::Interrupted);
     };
-    codebook.write(&args.output)?;
+    codebook.write(output)?;
     if state.exists() {
         std::fs::remove_file(&state).with_context(|| state.display().to_string())?;
     }
-    let shown = Info::new(&args.output, &codebook);
+    let shown = Info::new(output, &codebook);
     if args.out.json {
         text::print_json(&shown)?;
     } else {
         told.reporter.note(&format!(
             "{}: {} of {} numbers, {}",
-            args.output.display(),
+            output.display(),
             text::things(codebook.codes() as u64, "code"),
             codebook.dim(),
             text::bytes(shown.bytes.unwrap_or_default())

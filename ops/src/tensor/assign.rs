@@ -1,14 +1,14 @@
 //! The nearest of many centres for many points: K-means' assignment.
 
-use candle_core::{DType, Device, Error, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Storage, Tensor};
 use rayon::prelude::*;
 
 use crate::{NearestIndex, plain::distance};
 
 /// Up to this dimension the search tree is faster than multiplying with every centre.
 const TREE_DIM: usize = 16;
-/// Points and centres of one product: 4 MiB of scores.
-const POINTS: usize = 1024;
+/// Points and centres of one product: 1 MiB of scores, which a core's own cache holds.
+const POINTS: usize = 256;
 const CENTRES: usize = 1024;
 /// Entries looked at together when the least score of a row is sought.
 const LANES: usize = 16;
@@ -105,7 +105,12 @@ fn blocked(points: &[f32], centres: &[f32], dim: usize) -> Result<Vec<u32>> {
         }
         let rows = Tensor::from_vec(rows, (best.len(), dim + 1), &Device::Cpu)?;
         for (number, block) in blocks.iter().enumerate() {
-            let scores = rows.matmul(block)?.flatten_all()?.to_vec1::<f32>()?;
+            let product = rows.matmul(block)?;
+            let (storage, _) = product.storage_and_layout();
+            let Storage::Cpu(storage) = &*storage else {
+                candle_core::bail!("assign: a product on the CPU is elsewhere");
+            };
+            let scores = storage.as_slice::<f32>()?;
             let width = block.dim(1)?;
             let first = (number * CENTRES) as u32;
             best.par_iter_mut()

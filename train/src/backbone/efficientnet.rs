@@ -7,6 +7,8 @@ use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use vqlc_ops::tensor::{Window, add, conv2d, depthwise, relu6};
 
+use super::fold::folded;
+
 /// Added to the variance in the batch normalisations.
 const EPS: f64 = 1e-3;
 
@@ -189,35 +191,13 @@ impl Conv {
         vb: &VarBuilder,
         conv: &str,
         norm: &str,
-        (outputs, inputs, side): (usize, usize, usize),
+        shape: (usize, usize, usize),
         stride: usize,
     ) -> Result<Self> {
-        // Ranges for random weights that keep activations of the order of one.
-        let range = (3.0 / (inputs * side * side) as f64).sqrt();
-        let uniform = |lo, up| Init::Uniform { lo, up };
-        let shape = (outputs, inputs, side, side);
-        let weight = vb
-            .pp(conv)
-            .get_with_hints(shape, "weight", uniform(-range, range))?;
-        let vb_norm = vb.pp(norm);
-        let get = |name, lo, up| {
-            vb_norm
-                .get_with_hints(outputs, name, uniform(lo, up))?
-                .to_dtype(DType::F64)
-        };
-        let (gain, shift) = (get("weight", 0.5, 1.5)?, get("bias", 0.0, 1.0)?);
-        let (mean, variance) = (
-            get("running_mean", -0.5, 0.5)?,
-            get("running_var", 0.5, 1.5)?,
-        );
-        let scale = (gain / (variance + EPS)?.sqrt()?)?;
-        let bias = (shift - (mean * &scale)?)?;
-        let weight = weight
-            .to_dtype(DType::F64)?
-            .broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?;
+        let (weight, bias) = folded(vb, conv, norm, shape, EPS)?;
         Ok(Self {
-            weight: weight.to_dtype(DType::F32)?,
-            bias: bias.to_dtype(DType::F32)?,
+            weight,
+            bias,
             stride,
             compute: vb.dtype(),
         })

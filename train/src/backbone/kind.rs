@@ -5,6 +5,12 @@ use std::{fmt, str::FromStr};
 /// A pretrained vision encoder whose patch features can become a codebook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackboneKind {
+    /// CLIP's vision transformer L/14.
+    ClipVitL14,
+    /// CLIP's vision transformer B/16.
+    ClipVitB16,
+    /// CLIP's ResNet-50.
+    ClipRn50,
     /// EfficientNet-Lite0.
     EfficientNetLite0,
 }
@@ -30,11 +36,28 @@ pub struct Card {
 
 impl BackboneKind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::EfficientNetLite0];
+    pub const ALL: [Self; 4] = [
+        Self::ClipVitL14,
+        Self::ClipVitB16,
+        Self::ClipRn50,
+        Self::EfficientNetLite0,
+    ];
 
     /// Its row of the table in [`crate::backbone`].
     pub fn card(self) -> Card {
+        let clip = |name, grid, pool, dim| Card {
+            name,
+            input: 224,
+            grid,
+            pool,
+            dim,
+            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73].map(|v| 255.0 * v),
+            deviation: [0.268_629_54, 0.261_302_58, 0.275_777_11].map(|v| 255.0 * v),
+        };
         match self {
+            Self::ClipVitL14 => clip("clip-vit-l14", 16, 4, 768),
+            Self::ClipVitB16 => clip("clip-vit-b16", 14, 2, 512),
+            Self::ClipRn50 => clip("clip-rn50", 7, 1, 2048),
             Self::EfficientNetLite0 => Card {
                 name: "efficientnet-lite0",
                 input: 256,

@@ -11,10 +11,8 @@ use vqlc_model::{digest::hex, file::SOURCE};
 
 use crate::{Error, Result};
 
-/// Metadata key of the [`Provenance`], as JSON.
-const PROVENANCE: &str = "vqlc_codebook";
-/// Metadata key of the digest.
-const DIGEST: &str = "digest";
+/// The one metadata key: of several, safetensors stores the order at random, and equal codebooks are to be equal files.
+const META: &str = "vqlc_codebook";
 /// Name of the tensor of cluster sizes.
 const COUNTS: &str = "counts";
 
@@ -65,6 +63,13 @@ pub struct Provenance {
     pub kept: u64,
     /// Standard deviation of all numbers of all entries, which they were divided by.
     pub scale: f32,
+}
+
+/// What the metadata holds, as JSON.
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    digest: String,
+    provenance: Option<Provenance>,
 }
 
 /// A static codebook B.
@@ -187,15 +192,16 @@ impl Codebook {
         let counts: Vec<u8> = (self.counts.iter())
             .flat_map(|&c| i64::from(c).to_le_bytes())
             .collect();
-        let mut metadata = HashMap::from([(DIGEST.to_owned(), hex(&self.digest()))]);
-        if let Some(provenance) = &self.provenance {
-            let text = serde_json::to_string(provenance)
-                .map_err(|e| Error::malformed(path, e.to_string()))?;
-            metadata.insert(PROVENANCE.to_owned(), text);
-        }
-        let mut tensors = vec![(SOURCE, (dtype, vec![self.codes(), self.dim], &data))];
+        let meta = Meta {
+            digest: hex(&self.digest()),
+            provenance: self.provenance.clone(),
+        };
+        let meta =
+            serde_json::to_string(&meta).map_err(|e| Error::malformed(path, e.to_string()))?;
+        let metadata = HashMap::from([(META.to_owned(), meta)]);
+        let mut tensors = vec![(SOURCE, dtype, vec![self.codes(), self.dim], data.as_slice())];
         if !self.counts.is_empty() {
-            tensors.push((COUNTS, (Dtype::I64, vec![self.codes()], &counts)));
+            tensors.push((COUNTS, Dtype::I64, vec![self.codes()], &counts));
         }
         write_tensors(path, tensors, metadata)
     }
@@ -226,17 +232,19 @@ impl Codebook {
                 .collect::<Result<_, _>>()
                 .map_err(|_| malformed("a cluster size is out of range".into()))?,
         };
-        let empty = HashMap::new();
-        let metadata = header.metadata().as_ref().unwrap_or(&empty);
-        let provenance = metadata
-            .get(PROVENANCE)
+        let text = header.metadata().as_ref().and_then(|m| m.get(META));
+        let meta: Option<Meta> = text
             .map(|text| serde_json::from_str(text))
             .transpose()
             .map_err(|e| malformed(format!("its provenance: {e}")))?;
+        let (stated, provenance) = match meta {
+            Some(meta) => (Some(meta.digest), meta.provenance),
+            None => (None, None),
+        };
         let codebook =
             Self::new(entries, dim, counts, provenance).map_err(|e| malformed(e.to_string()))?;
-        match metadata.get(DIGEST) {
-            Some(stated) if *stated != hex(&codebook.digest()) => Err(malformed(
+        match stated {
+            Some(stated) if stated != hex(&codebook.digest()) => Err(malformed(
                 "its digest is not that of its entries: the file is damaged or was edited".into(),
             )),
             _ => Ok(codebook),
@@ -244,16 +252,19 @@ impl Codebook {
     }
 }
 
+/// A tensor to store: name, dtype, shape, bytes.
+pub(super) type Stored<'a> = (&'a str, Dtype, Vec<usize>, &'a [u8]);
+
 /// Writes safetensors beside `path`, then renames it there.
 pub(super) fn write_tensors(
     path: &Path,
-    tensors: Vec<(&str, (Dtype, Vec<usize>, &Vec<u8>))>,
+    tensors: Vec<Stored>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
     let malformed = |e: safetensors::SafeTensorError| Error::malformed(path, e.to_string());
     let views = tensors
         .into_iter()
-        .map(|(name, (dtype, shape, data))| Ok((name, TensorView::new(dtype, shape, data)?)))
+        .map(|(name, dtype, shape, data)| Ok((name, TensorView::new(dtype, shape, data)?)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(malformed)?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;

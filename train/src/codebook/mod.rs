@@ -80,17 +80,8 @@ pub trait Watch: Sync {
     fn stop(&self) -> bool;
 }
 
-/// How [`build`] ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// With a codebook.
-    Done(Codebook),
-    /// It was told to stop; what was done stands in the state file.
-    Stopped,
-}
-
 /// Makes a codebook of the pictures. After each K-means iteration the file `state` is written, and deleted at the end by the caller; with
-/// `resume`, a state there is gone on from (features are taken anew, which gives the same ones).
+/// `resume`, a state there is gone on from (features are taken anew, which gives the same ones). Returns `None` when told to stop.
 ///
 /// # Errors
 /// Settings that do not fit the backbone; fewer features than codes; a state of another job; the backbone's and the system's.
@@ -101,7 +92,7 @@ pub fn build(
     state: &Path,
     resume: bool,
     watch: &dyn Watch,
-) -> Result<Outcome> {
+) -> Result<Option<Codebook>> {
     let card = backbone.kind().card();
     let pool = settings.pool.unwrap_or(card.pool);
     check(settings, card.grid, pool)?;
@@ -129,7 +120,7 @@ pub fn build(
         budget: settings.feature_budget,
     };
     let Some(features) = extract(pictures, backbone, sampling, watch)? else {
-        return Ok(Outcome::Stopped);
+        return Ok(None);
     };
     let groups = groups(pictures, &features, settings)?;
     let job = job(pictures, backbone, settings, pool);
@@ -142,7 +133,7 @@ pub fn build(
     if settings.select == Select::Kmeans {
         while at.iteration < settings.iterations && !at.settled {
             if watch.stop() {
-                return Ok(Outcome::Stopped);
+                return Ok(None);
             }
             let made = at.iterate(&features, &groups, backbone.device())?;
             state::write(state, &job, &at, features.dim())?;
@@ -167,7 +158,7 @@ pub fn build(
         kept: features.count() as u64,
         scale: 1.0,
     };
-    finish(at, features.dim(), provenance).map(Outcome::Done)
+    finish(at, features.dim(), provenance).map(Some)
 }
 
 fn check(settings: &Settings, grid: usize, pool: usize) -> Result<()> {

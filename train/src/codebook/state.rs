@@ -46,9 +46,9 @@ pub(super) fn write(path: &Path, job: &str, state: &State, dim: usize) -> Result
     write_tensors(
         path,
         vec![
-            ("centres", (Dtype::F32, vec![codes, dim], &centres)),
-            ("ids", (Dtype::U32, vec![state.ids.len()], &ids)),
-            ("counts", (Dtype::U32, vec![codes], &counts)),
+            ("centres", Dtype::F32, vec![codes, dim], &centres),
+            ("ids", Dtype::U32, vec![state.ids.len()], &ids),
+            ("counts", Dtype::U32, vec![codes], &counts),
         ],
         HashMap::from([(KEY.to_owned(), meta)]),
     )

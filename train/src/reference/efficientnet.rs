@@ -58,7 +58,7 @@ pub fn compare_efficientnet(folder: &Path, device: &Device) -> Result<Vec<Compar
     Ok(out)
 }
 
-fn compare(
+pub(super) fn compare(
     stored: &ReferenceFile,
     key: &str,
     found: &candle_core::Tensor,
