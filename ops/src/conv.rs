@@ -290,8 +290,12 @@ impl BlockJob<'_> {
         at: usize,
     ) -> [[L::V; T]; O] {
         let mut sums = [[lanes.splat(0.0); T]; O];
-        for (sums, &bias) in sums.iter_mut().zip(&self.bias[first..]) {
-            *sums = [lanes.splat(bias); T];
+        // Counted loops only: the sums stay in registers where no index is unknown.
+        for o in 0..O {
+            let bias = lanes.splat(self.bias[first + o]);
+            for t in 0..T {
+                sums[o][t] = bias;
+            }
         }
         let mut weights = self.weights.iter();
         for input in 0..self.inputs {
