@@ -290,8 +290,9 @@ impl BlockJob<'_> {
         at: usize,
     ) -> [[L::V; T]; O] {
         let mut sums = [[lanes.splat(0.0); T]; O];
-        for (sums, &bias) in sums.iter_mut().zip(&self.bias[first..]) {
-            *sums = [lanes.splat(bias); T];
+        // Counted over the array alone: the sums stay in registers where no index is unknown.
+        for (o, sums) in sums.iter_mut().enumerate() {
+            *sums = [lanes.splat(self.bias[first + o]); T];
         }
         let mut weights = self.weights.iter();
         for input in 0..self.inputs {

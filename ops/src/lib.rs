@@ -5,7 +5,8 @@
 //! - [`GroupNorm`]: group normalisation with swish.
 //! - [`mod@tensor`]: operations on candle's tensors, with gradients.
 //!
-//! All give the same results to the bit on every processor and for every number of threads.
+//! All give the same results to the bit on every processor and for every number of threads; products in bf16, which only some
+//! processors have, for every number of threads.
 //!
 //! This crate has no notion of networks, files or pictures. It never prints, and bad arguments give a typed [`Error`].
 

@@ -197,7 +197,7 @@ fn bf16_rounds_operands_to_nearest_even() {
     };
     assert_eq!(run(&x, &weight), run(&rounded(&x), &rounded(&weight)));
     // Halfway between two numbers of bf16; infinity and NaN stay what they are.
-    let numbers = [1.003_906_25, 1.011_718_75, f32::INFINITY, -f32::NAN];
+    let numbers = [257.0 / 256.0, 259.0 / 256.0, f32::INFINITY, -f32::NAN];
     let x = Tensor::new(&numbers, &Device::Cpu).unwrap();
     let one = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();
     let found = run(&x.reshape((4, 1, 1, 1)).unwrap(), &one);

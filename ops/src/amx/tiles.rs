@@ -51,7 +51,7 @@ fn instructions() -> bool {
     }
     // amx-bf16 and amx-tile.
     let needed = (1 << 22) | (1 << 24);
-    #[allow(unused_unsafe, reason = "safe since Rust 1.94")]
+    #[allow(unused_unsafe, reason = "unsafe only in the older releases supported")]
     // SAFETY: a processor with AVX-512 has the instruction and its leaf 7.
     let features = unsafe { __cpuid_count(7, 0) }.edx;
     features & needed == needed
