@@ -15,6 +15,10 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A tensor operation's.
 pub fn relu6(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::Relu6);
+    }
     x.clamp(0f32, 6f32)
 }
 
@@ -23,5 +27,9 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A tensor operation's.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::LeakyRelu(slope as f32));
+    }
     (x.relu()? * (1.0 - slope))? + (x * slope)?
 }

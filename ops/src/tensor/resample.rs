@@ -7,6 +7,10 @@ use candle_core::{Result, Tensor};
 /// # Errors
 /// A tensor operation's.
 pub fn upsample2(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::Upsample2);
+    }
     let (batch, channels, height, width) = x.dims4()?;
     x.reshape((batch, channels, height, 1, width, 1))?
         .broadcast_as((batch, channels, height, 2, width, 2))?
@@ -20,6 +24,10 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A tensor operation's.
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::MaxPool2);
+    }
     let (batch, channels, height, width) = x.dims4()?;
     let (rows, columns) = (height / 2, width / 2);
     x.narrow(2, 0, 2 * rows)?
