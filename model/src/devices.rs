@@ -148,6 +148,14 @@ mod tests {
     use crate::{VqganConfig, tokenizer::random_model};
 
     #[test]
+    fn a_search_to_be_timed_runs() {
+        let rows = |count: usize| vec![0.5; count * 4];
+        let search = NearestOnDevice::new(DeviceSpec::Cpu, rows(3), rows(2), 4).unwrap();
+        search.run().unwrap();
+        assert!(NearestOnDevice::new(DeviceSpec::Cpu, vec![0.5; 7], rows(2), 4).is_err());
+    }
+
+    #[test]
     fn a_device_equals_itself() {
         let model = random_model(&VqganConfig::preset("tiny-f16").unwrap(), 1).unwrap();
         let pixels: Vec<f32> = (0..2 * 3 * 32 * 16)
