@@ -37,6 +37,36 @@ impl DeviceComparison {
     }
 }
 
+/// A search for nearest entries that is done again and again, to be timed: table and queries lie on the device.
+pub struct NearestOnDevice {
+    table: Tensor,
+    queries: Tensor,
+}
+
+impl NearestOnDevice {
+    /// `table` `[n, dim]` and `queries` `[m, dim]`, row-major.
+    ///
+    /// # Errors
+    /// A device that cannot be used, or lengths that are not those of whole rows.
+    pub fn new(device: DeviceSpec, table: Vec<f32>, queries: Vec<f32>, dim: usize) -> Result<Self> {
+        let device = device.open()?;
+        let rows = |values: Vec<f32>| Tensor::from_vec(values, ((), dim), &device);
+        Ok(Self {
+            table: rows(table)?,
+            queries: rows(queries)?,
+        })
+    }
+
+    /// Searches once, and waits until that is done.
+    ///
+    /// # Errors
+    /// The search's.
+    pub fn run(&self) -> Result<()> {
+        vqlc_ops::tensor::nearest(&self.queries, &self.table)?;
+        Ok(self.table.device().synchronize()?)
+    }
+}
+
 /// Encodes `pixels` (`[batch, 3, height, width]` f32 in [-1, 1], sides multiples of the factor) on `device` and on the CPU,
 /// and decodes the CPU's ids on both.
 ///
@@ -116,6 +146,14 @@ fn relative(found: &[f32], expected: &[f32]) -> f64 {
 mod tests {
     use super::*;
     use crate::{VqganConfig, tokenizer::random_model};
+
+    #[test]
+    fn a_search_to_be_timed_runs() {
+        let rows = |count: usize| vec![0.5; count * 4];
+        let search = NearestOnDevice::new(DeviceSpec::Cpu, rows(3), rows(2), 4).unwrap();
+        search.run().unwrap();
+        assert!(NearestOnDevice::new(DeviceSpec::Cpu, vec![0.5; 7], rows(2), 4).is_err());
+    }
 
     #[test]
     fn a_device_equals_itself() {

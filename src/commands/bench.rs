@@ -138,7 +138,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         }
     }
     if wanted(What::Nearest) {
-        say(kernels::nearest(budget)?)?;
+        say(kernels::nearest(budget, args.device.device)?)?;
     }
     if wanted(What::Unpack) {
         say(kernels::unpack(budget)?)?;

@@ -4,6 +4,7 @@
 //! differ, every dimension the search has a kernel of its own for, and one that it has not.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use half::bf16;
 use vqlc_ops::tensor::{self, Window};
 
 use crate::{reference::Comparison, rng::Rng};
@@ -29,8 +30,8 @@ pub fn compare(device: &Device) -> Result<Vec<Comparison>> {
     }
     for (compute, limit) in computes {
         suite.compute(compute, limit)?;
+        suite.sizes(compute, limit)?;
     }
-    suite.sizes()?;
     suite.nearest()?;
     Ok(suite.made)
 }
@@ -105,19 +106,24 @@ impl Suite<'_> {
     }
 
     /// What moves and bends numbers without weights.
-    fn sizes(&mut self) -> Result<()> {
+    fn sizes(&mut self, compute: DType, limit: f64) -> Result<()> {
         let x: [&[usize]; 1] = [&[2, 5, 9, 8]];
         let two: [&[usize]; 2] = [x[0], x[0]];
-        let f32 = DType::F32;
-        self.check("upsample2", f32, 1e-6, &x, |t, _| tensor::upsample2(&t[0]))?;
-        self.check("max_pool2", f32, 1e-6, &x, |t, _| tensor::max_pool2(&t[0]))?;
-        self.check("relu6", f32, 1e-6, &x, |t, _| {
-            tensor::relu6(&(&t[0] * 4.0)?)
+        self.check("upsample2", compute, limit, &x, |t, compute| {
+            tensor::upsample2(&t[0].to_dtype(compute)?)
         })?;
-        self.check("leaky_relu", f32, 1e-6, &x, |t, _| {
-            tensor::leaky_relu(&t[0], 0.2)
+        self.check("max_pool2", compute, limit, &x, |t, compute| {
+            tensor::max_pool2(&t[0].to_dtype(compute)?)
         })?;
-        self.check("add", f32, 1e-6, &two, |t, _| tensor::add(&t[0], &t[1]))
+        self.check("relu6", compute, limit, &x, |t, compute| {
+            tensor::relu6(&(t[0].to_dtype(compute)? * 4.0)?)
+        })?;
+        self.check("leaky_relu", compute, limit, &x, |t, compute| {
+            tensor::leaky_relu(&t[0].to_dtype(compute)?, 0.2)
+        })?;
+        self.check("add", compute, limit, &two, |t, compute| {
+            tensor::add(&t[0].to_dtype(compute)?, &t[1].to_dtype(compute)?)
+        })
     }
 
     /// Ids are equal to the bit, also where entries occur twice and where queries lie on entries.
@@ -179,9 +185,17 @@ impl Suite<'_> {
         shapes: &[&[usize]],
         operation: impl Fn(&[Tensor], DType) -> Result<Tensor>,
     ) -> Result<()> {
+        // What bf16 would round is rounded for both, so that one greatest of four is the other's too.
+        let rounded = |x: f32| match compute {
+            DType::BF16 => bf16::from_f32(x).to_f32(),
+            _ => x,
+        };
         let values: Vec<Vec<f32>> = shapes
             .iter()
-            .map(|shape| self.normal(shape.iter().product()))
+            .map(|shape| {
+                let values = self.normal(shape.iter().product());
+                values.into_iter().map(rounded).collect()
+            })
             .collect();
         let seed = self.rng.next_u64();
         let on = |device: &Device, compute| -> Result<Vec<Vec<f32>>> {

@@ -4,14 +4,18 @@
 mod assign;
 mod conv;
 mod kernels;
+mod memory;
 mod nearest;
 mod norm;
+mod small;
 
 #[allow(unused_imports, reason = "for tensor::assign to dispatch to")]
 pub(crate) use assign::assign;
 pub(crate) use conv::conv2d;
+pub(crate) use memory::keep_freed_memory;
 pub(crate) use nearest::nearest;
 pub(crate) use norm::group_norm;
+pub(crate) use small::{Small, small};
 
 /// What goes wrong on the way to a GPU only. Within a candle error.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Tensor,
@@ -60,7 +60,7 @@ pub(crate) fn group_norm(
         groups,
         eps: eps as f32,
         swish,
-        stats: Arc::default(),
+        stats: OnceLock::new(),
     };
     let f32s = |t: &Tensor| t.to_dtype(DType::F32)?.contiguous();
     x.contiguous()?.apply_op3(&f32s(weight)?, &f32s(bias)?, op)
@@ -71,7 +71,7 @@ struct GroupNorm {
     eps: f32,
     swish: bool,
     /// Mean and 1 / standard deviation of each row `[b * groups, 2]`, left by the forward pass for the backward pass.
-    stats: Arc<OnceLock<CudaSlice<f32>>>,
+    stats: OnceLock<CudaSlice<f32>>,
 }
 
 /// The sizes that the kernels count with.

@@ -31,6 +31,10 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
         let gradient = |x: f32, g: f32| if x > 0.0 && x < 6.0 { g } else { 0.0 };
         return x.contiguous()?.apply_op1(Each { value, gradient });
     }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::Relu6);
+    }
     x.clamp(0f32, 6f32)
 }
 
@@ -44,6 +48,10 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
         let value = move |x: f32| if x > 0.0 { x } else { slope * x };
         let gradient = move |x: f32, g: f32| if x > 0.0 { g } else { slope * g };
         return x.contiguous()?.apply_op1(Each { value, gradient });
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::LeakyRelu(slope as f32));
     }
     (x.relu()? * (1.0 - slope))? + (x * slope)?
 }

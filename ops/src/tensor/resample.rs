@@ -13,6 +13,10 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     if on_cpu(x) {
         return x.contiguous()?.apply_op1(Double);
     }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::Upsample2);
+    }
     let (batch, channels, height, width) = x.dims4()?;
     x.reshape((batch, channels, height, 1, width, 1))?
         .broadcast_as((batch, channels, height, 2, width, 2))?
@@ -28,6 +32,10 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
     if on_cpu(x) {
         return x.contiguous()?.apply_op1(Greatest);
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::MaxPool2);
     }
     let (batch, channels, height, width) = x.dims4()?;
     let (rows, columns) = (height / 2, width / 2);

@@ -6,20 +6,32 @@ use std::{
 };
 
 use vqlc_format::pack;
-use vqlc_model::rng::Rng;
+use vqlc_model::{DeviceSpec, devices::NearestOnDevice, rng::Rng};
 use vqlc_ops::NearestIndex;
 
 use super::{BITS, CODEBOOK_SIZE, Measured, RECORD, RECORDS, What, measure, random_ids};
 
 const DIM: usize = 8;
 
-pub(super) fn nearest(budget: Duration) -> anyhow::Result<Measured> {
+/// On the CPU the search of codes as `compress` does it; on a GPU its kernel, with both tensors there already.
+pub(super) fn nearest(budget: Duration, device: DeviceSpec) -> anyhow::Result<Measured> {
     const QUERIES: usize = 1 << 16;
     let mut rng = Rng::new(4);
     let mut normal =
         |count: usize| -> Vec<f32> { (0..count).map(|_| rng.normal() as f32).collect() };
     let table = normal(CODEBOOK_SIZE as usize * DIM);
     let queries = normal(QUERIES * DIM);
+    if device != DeviceSpec::Cpu {
+        let search = NearestOnDevice::new(device, table, queries, DIM)?;
+        return measure(
+            What::Nearest,
+            "queries",
+            "100,000 x 8".into(),
+            QUERIES as f64,
+            budget,
+            || Ok(search.run()?),
+        );
+    }
     let start = Instant::now();
     let index = NearestIndex::build(&table, DIM)?;
     let detail = format!(

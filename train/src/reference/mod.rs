@@ -3,8 +3,8 @@
 
 mod adam_steps;
 mod adaptive_weight;
-mod discriminator;
 mod clip;
+mod discriminator;
 mod efficientnet;
 mod lpips;
 mod metrics;
@@ -13,8 +13,8 @@ mod vqgan_gradients;
 
 pub use adam_steps::compare_adam_steps;
 pub use adaptive_weight::compare_adaptive_weight;
-pub use discriminator::compare_discriminator;
 pub use clip::{compare_clip, compare_clip_rn50};
+pub use discriminator::compare_discriminator;
 pub use efficientnet::compare_efficientnet;
 pub use lpips::compare_lpips;
 pub use metrics::compare_metrics;
