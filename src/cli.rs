@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Export(commands::export::ExportArgs),
     /// Look at, convert and shrink model files
     Model(commands::model::ModelArgs),
+    /// Make a codebook of a folder of pictures with a pretrained encoder
+    Codebook(Box<commands::codebook::CodebookArgs>),
     /// Measure this machine: encode, decode, search, unpack, validate
     Bench(commands::bench::BenchArgs),
     /// Compare every fast operation with its plain version on this machine

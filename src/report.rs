@@ -148,6 +148,16 @@ impl Progress {
         }
     }
 
+    /// Counts pictures up to `done`.
+    pub(crate) fn reach(&self, done: u64) {
+        let counted = self
+            .state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .done;
+        self.advance(done.saturating_sub(counted), 0);
+    }
+
     /// A line that must be seen, above the bar and even with `-q`.
     pub(crate) fn warn(&self, line: &str) {
         self.bar.suspend(|| say(line));

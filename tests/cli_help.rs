@@ -4,7 +4,7 @@ mod common;
 
 use common::vqlc;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "compress",
     "decompress",
     "validate",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 12] = [
     "split",
     "export",
     "model",
+    "codebook",
     "bench",
     "selftest",
     "completions",
@@ -150,7 +151,8 @@ fn what_the_readme_shows_exists() {
         };
         shown += 1;
         let words: Vec<&str> = rest.split_whitespace().collect();
-        let command: Vec<&str> = if words[0] == "model" {
+        let command: Vec<&str> = if words[0] == "model" || words.starts_with(&["codebook", "info"])
+        {
             words[..2].to_vec()
         } else {
             words[..1].to_vec()

@@ -1,6 +1,7 @@
 //! One file a command. A command returns its exit code, or an error that `exit` turns into one.
 
 pub(crate) mod bench;
+pub(crate) mod codebook;
 pub(crate) mod completions;
 pub(crate) mod compress;
 pub(crate) mod decompress;
@@ -26,6 +27,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Split(args) => split::run(args),
         Command::Export(args) => export::run(args),
         Command::Model(args) => model::run(args),
+        Command::Codebook(args) => codebook::run(*args),
         Command::Bench(args) => bench::run(args),
         Command::Selftest(args) => selftest::run(args),
         Command::Completions(args) => completions::run(args),

@@ -2,8 +2,13 @@
 //!
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
+pub mod backbone;
+pub mod codebook;
+pub mod data;
 pub mod error;
+pub mod losses;
 pub mod params;
+pub mod reference;
 
 pub use error::{Error, Result};
 pub use params::Params;

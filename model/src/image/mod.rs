@@ -11,6 +11,7 @@
 //! This module knows nothing of networks, token files or command lines, and prints nothing.
 
 mod color;
+mod crop;
 mod error;
 mod fit;
 mod icc;
@@ -24,6 +25,7 @@ mod tiff;
 mod views;
 mod write;
 
+pub use crop::SquareCrop;
 pub use error::ImageError;
 pub use fit::Fit;
 pub use read::{Icc, ReadOptions, Rgb, is_picture_name, read, read_bytes};

@@ -286,7 +286,7 @@ impl Preprocessing {
 }
 
 /// RGB rows with left and right exchanged.
-fn mirror(rgb: &[u8], width: usize) -> Vec<u8> {
+pub(super) fn mirror(rgb: &[u8], width: usize) -> Vec<u8> {
     rgb.chunks_exact(width * 3)
         .flat_map(|row| row.rchunks_exact(3))
         .flatten()
@@ -306,7 +306,7 @@ const UNIT: [f32; 256] = {
 };
 
 /// RGB bytes of `content` size (width, height) to [3, height, width] in [-1,1], edges repeated up to `padded` size.
-fn to_unit(rgb: &[u8], content: (usize, usize), padded: (usize, usize)) -> Vec<f32> {
+pub(super) fn to_unit(rgb: &[u8], content: (usize, usize), padded: (usize, usize)) -> Vec<f32> {
     let grown;
     let rgb = if content == padded {
         rgb

@@ -1,0 +1,149 @@
+//! `vqlc codebook`, with an EfficientNet-Lite0 of random weights.
+
+mod common;
+
+use std::{collections::BTreeMap, path::Path};
+
+use common::{Folder, vqlc};
+use vqlc_model::{DeviceSpec, params::RandomParams};
+use vqlc_train::{backbone::EfficientNet, codebook::Codebook};
+
+fn weights(path: &Path) {
+    let device = DeviceSpec::Cpu.open().unwrap();
+    let (_, drawn) = RandomParams::build(1, &device, |vb| EfficientNet::new(&vb)).unwrap();
+    let data: BTreeMap<String, (Vec<usize>, Vec<u8>)> = drawn
+        .iter()
+        .map(|(name, tensor)| {
+            let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            (name.clone(), (tensor.dims().to_vec(), bytes))
+        })
+        .collect();
+    let views = data.iter().map(|(name, (shape, bytes))| {
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        (name, view.unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// A folder with weights and two pictures in two classes.
+fn job() -> Folder {
+    let folder = Folder::new();
+    weights(&folder.path("weights.safetensors"));
+    for name in ["birds/penguin.png", "mammals/horse.jpg"] {
+        let to = folder.path("pictures").join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pictures");
+        std::fs::copy(from.join(name), to).unwrap();
+    }
+    folder
+}
+
+fn build(folder: &Folder, out: &str, more: &[&str]) -> common::Run {
+    let mut args = args![
+        "codebook",
+        folder.path("pictures"),
+        folder.path(out),
+        "--backbone",
+        "efficientnet-lite0",
+        "--weights",
+        folder.path("weights.safetensors"),
+    ]
+    .to_vec();
+    args.extend(more.iter().map(std::ffi::OsString::from));
+    vqlc(args)
+}
+
+#[test]
+fn a_codebook_is_the_same_on_any_number_of_threads() {
+    let folder = job();
+    let run = build(&folder, "a", &["--codes", "20", "--iterations", "3"]).code(0);
+    assert!(
+        run.out.is_empty() && run.err.contains("iteration 3"),
+        "{run:?}"
+    );
+    let more = [
+        "--codes",
+        "20",
+        "--iterations",
+        "3",
+        "--threads",
+        "1",
+        "--json",
+    ];
+    let json = build(&folder, "b", &more).code(0).json();
+    assert_eq!(json["codes"], 20);
+    assert_eq!(json["provenance"]["features"], 512);
+    let read = |name| std::fs::read(folder.path(name)).unwrap();
+    assert_eq!(read("a"), read("b"));
+    assert!(!folder.path("a.state").exists());
+    assert_eq!(
+        Codebook::read(&folder.path("a")).unwrap().counts().len(),
+        20
+    );
+
+    let told = vqlc(args!["codebook", "info", folder.path("a")])
+        .code(0)
+        .out;
+    assert!(
+        told.contains("20 of 112 numbers") && told.contains("cluster sizes"),
+        "{told}"
+    );
+    let told = vqlc(args!["codebook", "info", "--json", folder.path("a")]).code(0);
+    assert_eq!(told.json()["digest"], json["digest"]);
+
+    // What is there is not replaced unasked.
+    let err = build(&folder, "a", &["--codes", "20"]).code(1).err;
+    assert!(err.contains("--force"), "{err}");
+}
+
+#[test]
+fn classes_pooling_a_draw_and_an_unreadable_picture() {
+    let folder = job();
+    std::fs::write(folder.path("pictures").join("birds/broken.png"), "no").unwrap();
+    let more = [
+        "--codes",
+        "7",
+        "--per-class",
+        "--select",
+        "random",
+        "--pool",
+        "4",
+        "--json",
+    ];
+    let run = build(&folder, "a", &more).code(3);
+    assert!(run.err.contains("birds/broken.png"), "{run:?}");
+    let from = &run.json()["provenance"];
+    assert_eq!(from["classes"], 2);
+    assert_eq!(from["unreadable"], 1);
+    assert_eq!(from["pool"], 4);
+    assert_eq!(from["iterations"], 0);
+}
+
+#[test]
+fn what_cannot_work_is_said_before_the_work() {
+    let folder = job();
+    let err = build(&folder, "a", &["--codes", "1000"]).code(1).err;
+    assert!(
+        err.contains("at least 1000: 4 pictures") && err.contains("512"),
+        "{err}"
+    );
+    let err = build(&folder, "a", &["--codes", "10", "--pool", "3"])
+        .code(1)
+        .err;
+    assert!(err.contains("does not divide"), "{err}");
+    let err = build(&folder, "a", &["--backbone", "vgg"]).code(1).err;
+    assert!(!err.is_empty());
+    std::fs::write(folder.path("weights.safetensors"), "no").unwrap();
+    let err = build(&folder, "a", &["--codes", "10"]).code(1).err;
+    assert!(err.contains("weights.safetensors"), "{err}");
+    vqlc(args![
+        "codebook",
+        "info",
+        folder.path("weights.safetensors")
+    ])
+    .code(1);
+    vqlc(["codebook"]).code(1);
+    assert!(!folder.path("a").exists());
+}
