@@ -33,6 +33,7 @@ pub fn compare(device: &Device) -> Result<Vec<Comparison>> {
         suite.sizes(compute, limit)?;
     }
     suite.nearest()?;
+    suite.assign()?;
     Ok(suite.made)
 }
 
@@ -170,6 +171,40 @@ impl Suite<'_> {
             self.made.push(Comparison {
                 key: format!("nearest refuses {wrong}"),
                 error: taken.iter().filter(|taken| taken.is_ok()).count() as f64,
+                limit: 0.0,
+            });
+        }
+        Ok(())
+    }
+
+    /// Ids and distances are equal to the bit, also where more centres lie together than candidates are kept, and where bf16 overflows.
+    fn assign(&mut self) -> Result<()> {
+        for (points, entries, dim) in [(1500, 9000, 112), (300, 1500, 768), (200, 1100, 40)] {
+            let mut centres = self.normal(entries * dim);
+            let (first, rest) = centres.split_at_mut(dim);
+            for near in rest.chunks_exact_mut(dim).take(100) {
+                for (near, first) in near.iter_mut().zip(&*first) {
+                    *near = first + 1e-4 * self.rng.normal() as f32;
+                }
+            }
+            let mut features = self.normal(points * dim);
+            for feature in features.chunks_exact_mut(dim).step_by(7) {
+                feature.copy_from_slice(&centres[..dim]);
+            }
+            features[dim] = f32::MAX / 2.0;
+            let nearest = |device: &Device| -> Result<(Vec<u32>, Vec<f32>)> {
+                let features = Tensor::from_slice(&features, (points, dim), device)?;
+                let centres = Tensor::from_slice(&centres, (entries, dim), device)?;
+                let (ids, distances) = tensor::assign(&features, &centres)?;
+                Ok((ids.to_vec1()?, distances.to_vec1()?))
+            };
+            let (ours, theirs) = (nearest(self.device)?, nearest(&Device::Cpu)?);
+            let ids = ours.0.iter().zip(&theirs.0).filter(|(a, b)| a != b);
+            let far = ours.1.iter().zip(&theirs.1).filter(|(a, b)| a != b);
+            let differ = ids.count() + far.count() + ours.0.len().abs_diff(points);
+            self.made.push(Comparison {
+                key: format!("assign to {entries} x {dim}"),
+                error: differ as f64 / points as f64,
                 limit: 0.0,
             });
         }

@@ -45,8 +45,7 @@ const LEAST_DIM: usize = 33;
 const LEAST_CENTRES: usize = 1024;
 
 /// Ids `[m]` (u32) and squared distances `[m]` (f32) of the rows of `centres` `[n, d]` nearest to the rows of `features` `[m, d]` (f32),
-/// as [`plain::nearest`](crate::plain::nearest) has them, to the bit. An m x n matrix is never held.
-#[allow(dead_code, reason = "for tensor::assign to dispatch to")]
+/// as [`tensor::assign`](crate::tensor::assign) has them on the CPU, to the bit. An m x n matrix is never held.
 pub(crate) fn assign(features: &Tensor, centres: &Tensor) -> Result<(Tensor, Tensor)> {
     let ((m, dim), (n, _)) = (features.dims2()?, centres.dims2()?);
     if m == 0 || dim < LEAST_DIM || n < LEAST_CENTRES || centres.dim(1)? != dim {

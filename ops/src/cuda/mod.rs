@@ -9,7 +9,6 @@ mod nearest;
 mod norm;
 mod small;
 
-#[allow(unused_imports, reason = "for tensor::assign to dispatch to")]
 pub(crate) use assign::assign;
 pub(crate) use conv::conv2d;
 pub(crate) use memory::keep_freed_memory;

@@ -30,6 +30,10 @@ pub fn assign(points: &Tensor, centres: &Tensor) -> Result<(Tensor, Tensor)> {
             "assign: points of {dim} numbers, {entries} centres of {centre_dim}: nothing to compare"
         );
     }
+    #[cfg(feature = "cuda")]
+    if points.device().is_cuda() {
+        return crate::cuda::assign(points, centres);
+    }
     let device = points.device();
     let values = |t: &Tensor| -> Result<Vec<f32>> {
         let t = t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
