@@ -103,6 +103,12 @@ impl TokenizerTrainer {
             (config.model.n_codes, config.model.code_dim) = (book.codes(), book.dim());
         }
         config.check()?;
+        let store = Store::new(&folder, config.checkpoint.keep);
+        let found = match resume.then(|| store.newest()).transpose()? {
+            Some(None) => return Err(Error::NoCheckpoint { folder: out.into() }),
+            found => found.flatten(),
+        };
+        let first_step = found.as_ref().map_or(0, |found| found.step);
         fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
         write_whole(&out.join("config.toml"), config.to_toml()?.as_bytes())?;
 
@@ -150,10 +156,14 @@ impl TokenizerTrainer {
                 .transpose()?,
             adam: Adam::new(adam_config)?,
             schedule: schedule(&config)?,
-            watching: Watching::new(out, 0)?,
+            watching: Watching::new(out, first_step)?,
             usage: Usage::new(config.model.n_codes),
-            store: Store::new(&folder, config.checkpoint.keep),
-            loader: Loader::start(&source, loader_options(&config), 0)?,
+            loader: Loader::start(
+                &source,
+                loader_options(&config),
+                first_step.saturating_mul(config.run.accumulate as u64),
+            )?,
+            store,
             out: out.into(),
             device: device.clone(),
             step: 0,
@@ -166,16 +176,8 @@ impl TokenizerTrainer {
             source,
             config,
         };
-        if resume {
-            trainer.load(progress)?;
-            trainer.loader = Loader::start(
-                &trainer.source,
-                loader_options(&trainer.config),
-                trainer.step * trainer.config.run.accumulate as u64,
-            )?;
-        }
-        if resume {
-            trainer.watching = Watching::new(out, trainer.step)?;
+        if let Some(found) = &found {
+            trainer.load(found, progress)?;
         }
         Ok(trainer)
     }

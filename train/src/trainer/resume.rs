@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 
 use super::{Progress, TokenizerTrainer};
 use crate::{
-    Error, Result,
-    checkpoint::{add_part, part},
+    Result,
+    checkpoint::{Found, add_part, part},
     metrics::Usage,
 };
 
@@ -40,14 +40,11 @@ impl TokenizerTrainer {
         Ok(())
     }
 
-    /// Takes up the newest checkpoint that can be read.
+    /// Takes up a checkpoint, the newest that could be read.
     ///
     /// # Errors
-    /// [`Error::NoCheckpoint`]; one that belongs to another configuration.
-    pub(super) fn load(&mut self, progress: &mut dyn Progress) -> Result<()> {
-        let found = self.store.newest()?.ok_or_else(|| Error::NoCheckpoint {
-            folder: self.out.clone(),
-        })?;
+    /// One that belongs to another configuration.
+    pub(super) fn load(&mut self, found: &Found, progress: &mut dyn Progress) -> Result<()> {
         for reason in &found.passed_over {
             progress.note(&format!("checkpoint passed over: {reason}"));
         }
