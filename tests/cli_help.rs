@@ -151,12 +151,12 @@ fn what_the_readme_shows_exists() {
         };
         shown += 1;
         let words: Vec<&str> = rest.split_whitespace().collect();
-        let command: Vec<&str> = if words[0] == "model" || words.starts_with(&["codebook", "info"])
-        {
-            words[..2].to_vec()
-        } else {
-            words[..1].to_vec()
-        };
+        let command: Vec<&str> =
+            if ["model", "train"].contains(&words[0]) || words.starts_with(&["codebook", "info"]) {
+                words[..2].to_vec()
+            } else {
+                words[..1].to_vec()
+            };
         let help = vqlc(command.iter().chain(&["--help"])).code(0).out;
         for option in words.iter().filter(|word| word.starts_with('-')) {
             assert!(

@@ -93,7 +93,7 @@ impl<'a> Pair<'a> {
         decibels(squares / (self.width * self.height) as f64)
     }
 
-    /// Structural similarity (Wang, Bovik, Sheikh, Simoncelli, 2004) on values in [0,1]: Gaussian window of 11 x 11 with sigma 1.5,
+    /// Structural similarity (Wang, Bovik, Sheikh, Simoncelli, 2004) on values from 0 to 1: Gaussian window of 11 x 11 with sigma 1.5,
     /// K1 = 0.01, K2 = 0.03, variances divided by the sum of the weights; the mean over positions and channels.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ impl Usage {
         self.counts.iter().filter(|&&count| count > 0).count()
     }
 
-    /// The share of entries chosen at least once, in [0,1]; 0 of an empty codebook.
+    /// The share of entries chosen at least once, from 0 to 1; 0 of an empty codebook.
     pub fn share(&self) -> f64 {
         self.used() as f64 / self.counts.len().max(1) as f64
     }
