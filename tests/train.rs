@@ -210,6 +210,10 @@ fn wrong_use_is_one_clear_line() {
         ),
         &["vqlc:"],
     );
+    // The refusal changed nothing: the run can still be gone on with.
+    ok(vqlc()
+        .args(["train", "tokenizer", "--resume", "--out"])
+        .arg(&out));
     // A run that blows up stops, and says at which step.
     let wild = dir.path().join("wild");
     let more = ["--set", "optimizer.lr=1e30", "--set", "optimizer.clip=0"];

@@ -110,7 +110,6 @@ impl TokenizerTrainer {
         };
         let first_step = found.as_ref().map_or(0, |found| found.step);
         fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-        write_whole(&out.join("config.toml"), config.to_toml()?.as_bytes())?;
 
         let (seed, compute) = (config.run.seed, config.compute());
         let ((encoder, decoder), network) = Params::random(seed, device, compute, |vb| {
@@ -179,6 +178,11 @@ impl TokenizerTrainer {
         if let Some(found) = &found {
             trainer.load(found, progress)?;
         }
+        // Last: a configuration that does not fit the run's checkpoint must not take the place of the one that does.
+        write_whole(
+            &out.join("config.toml"),
+            trainer.config.to_toml()?.as_bytes(),
+        )?;
         Ok(trainer)
     }
 }
