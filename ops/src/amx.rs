@@ -6,7 +6,7 @@ mod convolve;
 mod correlate;
 mod tiles;
 
-pub(crate) use convolve::{forward, input};
+pub(crate) use convolve::{Forward, InputGradient};
 pub(crate) use correlate::weight;
 pub(crate) use tiles::Amx;
 

@@ -13,23 +13,38 @@ impl Amx {
     }
 }
 
-type Result = std::result::Result<Vec<f32>, Error>;
+/// Cannot be made.
+pub(crate) struct Forward(Amx);
 
-pub(crate) fn forward(
+impl Forward {
+    pub(crate) fn new(amx: Amx, _: &ConvShape, _: &[f32], _: &[f32]) -> Result<Self, Error> {
+        Ok(Self(amx))
+    }
+
+    pub(crate) fn run(&self, _: &[f32], _: (usize, usize), _: &mut [f32]) -> Result<(), Error> {
+        match self.0 {}
+    }
+}
+
+/// Cannot be made.
+pub(crate) struct InputGradient(Amx);
+
+impl InputGradient {
+    pub(crate) fn new(amx: Amx, _: &ConvShape, _: &[f32], _: Batch) -> Result<Self, Error> {
+        Ok(Self(amx))
+    }
+
+    pub(crate) fn run(&self, _: &[f32], _: &mut [f32]) -> Result<(), Error> {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn weight(
     amx: Amx,
     _: &ConvShape,
     _: &[f32],
     _: &[f32],
-    _: &[f32],
     _: Batch,
-) -> Result {
-    match amx {}
-}
-
-pub(crate) fn input(amx: Amx, _: &ConvShape, _: &[f32], _: &[f32], _: Batch) -> Result {
-    match amx {}
-}
-
-pub(crate) fn weight(amx: Amx, _: &ConvShape, _: &[f32], _: &[f32], _: Batch) -> Result {
+) -> Result<Vec<f32>, Error> {
     match amx {}
 }

@@ -12,6 +12,8 @@ use crate::{Error, Kernel};
 
 /// Output channels computed together.
 pub(crate) const BLOCK: usize = 8;
+/// Numbers of the input that a band of rows is made of, 512 KiB: with the weights of a block they stay in the second cache.
+const BAND: usize = 1 << 17;
 /// Columns a padded row is a multiple of: the widest tile.
 const TILE: usize = 2 * LANES;
 
@@ -114,7 +116,8 @@ impl Conv2d {
     ) -> Result<(), Error> {
         let shape = &self.shape;
         length("input", shape.inputs * height * width, input.len())?;
-        let (height, width) = if shape.is_flat() {
+        // Where rows do not matter, one long row wastes no lanes; rows of whole tiles waste none either, and can be cut into bands.
+        let (height, width) = if shape.is_flat() && !width.is_multiple_of(TILE) {
             (1, height * width)
         } else {
             (height, width)
@@ -128,24 +131,67 @@ impl Conv2d {
         }
         let planes = Planes::new(shape, input, height, width, columns);
         let taps = planes.taps(shape.side);
-        output
-            .par_chunks_mut(BLOCK * rows * columns)
-            .zip(self.weights.par_chunks(shape.inputs * taps.len()))
-            .zip(&self.bias)
-            .for_each(|((output, weights), bias)| {
+        Sums {
+            kernel: self.kernel,
+            planes: &planes,
+            taps: &taps,
+            inputs: shape.inputs,
+            step: shape.stride * planes.row,
+            weights: &self.weights,
+            bias: &self.bias,
+        }
+        .run(output, (rows, columns));
+        Ok(())
+    }
+}
+
+/// What every output is a sum of.
+pub(crate) struct Sums<'a> {
+    pub(crate) kernel: Proven,
+    pub(crate) planes: &'a Planes<'a>,
+    /// By [`Planes::tap`].
+    pub(crate) taps: &'a [usize],
+    pub(crate) inputs: usize,
+    /// Values from an output row's first input to that of the next.
+    pub(crate) step: usize,
+    /// For each block of outputs: for each input, for each tap, the block's weights.
+    pub(crate) weights: &'a [[f32; BLOCK]],
+    /// Of each block; none is 0.
+    pub(crate) bias: &'a [[f32; BLOCK]],
+}
+
+impl Sums<'_> {
+    /// Into `[outputs, rows, columns]`, in bands of rows: all outputs are taken of a band before the next is turned to, so that its input
+    /// is read from the cache. No sum depends on the bands.
+    pub(crate) fn run(&self, output: &mut [f32], (rows, columns): (usize, usize)) {
+        let outputs = output.len() / (rows * columns);
+        let blocks = outputs.div_ceil(BLOCK);
+        let band = (BAND / (self.inputs * self.step)).clamp(1, rows);
+        let mut tasks: Vec<Vec<&mut [f32]>> = Vec::new();
+        tasks.resize_with(rows.div_ceil(band) * blocks, || Vec::with_capacity(BLOCK));
+        for (channel, plane) in output.chunks_mut(rows * columns).enumerate() {
+            for (at, part) in plane.chunks_mut(band * columns).enumerate() {
+                tasks[at * blocks + channel / BLOCK].push(part);
+            }
+        }
+        let weights = self.inputs * self.taps.len();
+        tasks
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(task, mut output)| {
+                let (at, block) = (task / blocks, task % blocks);
                 self.kernel.run(BlockJob {
-                    planes: &planes,
-                    taps: &taps,
-                    inputs: shape.inputs,
-                    step: shape.stride * planes.row,
-                    weights,
-                    bias,
-                    output,
-                    rows,
+                    values: &self.planes.values[at * band * self.step..],
+                    plane: self.planes.plane,
+                    taps: self.taps,
+                    inputs: self.inputs,
+                    step: self.step,
+                    weights: &self.weights[block * weights..][..weights],
+                    bias: self.bias.get(block).unwrap_or(&[0.0; BLOCK]),
+                    output: &mut output,
                     columns,
                 });
             });
-        Ok(())
     }
 }
 
@@ -229,24 +275,24 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// One block of output channels.
-pub(crate) struct BlockJob<'a> {
-    pub(crate) planes: &'a Planes<'a>,
-    /// By [`Planes::tap`].
-    pub(crate) taps: &'a [usize],
-    pub(crate) inputs: usize,
-    /// Values from an output row's first input to that of the next.
-    pub(crate) step: usize,
+/// One block of output channels in one band of rows.
+struct BlockJob<'a, 'b> {
+    /// From the band's first row on.
+    values: &'a [f32],
+    /// Values of a channel.
+    plane: usize,
+    taps: &'a [usize],
+    inputs: usize,
+    step: usize,
     /// For each input, for each tap, the block's weights.
-    pub(crate) weights: &'a [[f32; BLOCK]],
-    pub(crate) bias: &'a [f32; BLOCK],
-    /// `[at most BLOCK, rows, columns]`
-    pub(crate) output: &'a mut [f32],
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
+    weights: &'a [[f32; BLOCK]],
+    bias: &'a [f32; BLOCK],
+    /// At most [`BLOCK`] channels, each `[rows, columns]`.
+    output: &'a mut [&'b mut [f32]],
+    columns: usize,
 }
 
-impl Job for BlockJob<'_> {
+impl Job for BlockJob<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -261,18 +307,18 @@ impl Job for BlockJob<'_> {
     }
 }
 
-impl BlockJob<'_> {
+impl BlockJob<'_, '_> {
     /// Tiles of `O` output channels and `16 T` columns.
     #[inline(always)]
     fn all<L: Lanes, const O: usize, const T: usize>(&mut self, lanes: L) {
-        let outputs = self.output.len() / (self.rows * self.columns);
+        let outputs = self.output.len();
+        let rows = self.output.first().map_or(0, |o| o.len() / self.columns);
         for first in (0..outputs).step_by(O) {
-            for y in 0..self.rows {
+            for y in 0..rows {
                 for x in (0..self.columns).step_by(T * LANES) {
                     let sums = self.tile::<L, O, T>(lanes, first, y * self.step + x);
-                    for (o, sums) in sums.iter().enumerate().take(outputs - first) {
-                        let at = ((first + o) * self.rows + y) * self.columns;
-                        let row = &mut self.output[at..at + self.columns];
+                    for (output, sums) in self.output[first..].iter_mut().zip(&sums) {
+                        let row = &mut output[y * self.columns..][..self.columns];
                         for (to, &sum) in row[x..].chunks_mut(LANES).zip(sums) {
                             to.copy_from_slice(&lanes.store(sum).0[..to.len()]);
                         }
@@ -296,7 +342,7 @@ impl BlockJob<'_> {
         }
         let mut weights = self.weights.iter();
         for input in 0..self.inputs {
-            let plane = &self.planes.values[input * self.planes.plane + at..];
+            let plane = &self.values[input * self.plane + at..];
             for (&tap, weights) in self.taps.iter().zip(&mut weights) {
                 let mut x = [lanes.splat(0.0); T];
                 for (t, values) in plane[tap..tap + T * LANES].chunks_exact(LANES).enumerate() {

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Error, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder, ops};
-use vqlc_ops::tensor::{self, Window};
+use vqlc_ops::tensor::{self, Residual, Window};
 
 use super::fast;
 use crate::VqganConfig;
@@ -164,8 +164,31 @@ impl ResBlock {
     }
 }
 
+impl ResBlock {
+    /// As one operation, with a backward pass.
+    fn differentiable(&self, x: &Tensor) -> Result<Tensor> {
+        tensor::residual(
+            x,
+            &Residual {
+                norm1: [&self.norm1.weight, &self.norm1.bias],
+                conv1: [&self.conv1.weight, &self.conv1.bias],
+                norm2: [&self.norm2.weight, &self.norm2.bias],
+                conv2: [&self.conv2.weight, &self.conv2.bias],
+                shortcut: (self.shortcut.as_ref()).map(|conv| [&conv.weight, &conv.bias]),
+                groups: [self.norm1.groups, self.norm2.groups],
+                eps: NORM_EPS,
+                compute: self.conv1.compute,
+            },
+        )
+    }
+}
+
 impl Module for ResBlock {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        // Packed weights, and no gradients asked for.
+        if self.conv1.fast.is_none() || !fast::takes(x) {
+            return self.differentiable(x);
+        }
         let h = self.conv1.forward(&self.norm1.forward(x)?)?;
         let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
         match &self.shortcut {

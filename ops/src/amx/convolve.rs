@@ -8,83 +8,112 @@ use rayon::prelude::*;
 use super::pair;
 use super::tiles::{Amx, Offsets, Place, SIDE, Tile};
 use crate::conv::{check, length};
-use crate::conv_grad::{Batch, Phases};
+use crate::conv_grad::{Batch, Phase, Phases};
 use crate::{ConvShape, Error};
 
 /// Output channels computed together: two tiles.
 const BLOCK: usize = 2 * SIDE;
 
-/// Convolves `x` `[pictures, inputs, height, width]` as [`plain::conv2d`](crate::plain::conv2d) would after rounding `x` and `weight`.
-///
-/// # Errors
-/// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
-pub(crate) fn forward(
+/// A convolution of pictures as [`plain::conv2d`](crate::plain::conv2d) would compute it after rounding pictures and weight.
+pub(crate) struct Forward {
     amx: Amx,
-    shape: &ConvShape,
-    weight: &[f32],
-    bias: &[f32],
-    x: &[f32],
-    batch: Batch,
-) -> Result<Vec<f32>, Error> {
-    check(shape, weight, bias)?;
-    let (rows, columns) = batch.output(shape)?;
-    let picture = shape.inputs * batch.height * batch.width;
-    length("input", batch.pictures * picture, x.len())?;
-    let (taps, places) = (shape.side * shape.side, shape.side);
-    let weights = pack(shape.outputs, shape.inputs, taps, |output, input, tap| {
-        weight[(output * shape.inputs + input) * taps + tap]
-    });
-    let mut result = vec![0.0; batch.pictures * shape.outputs * rows * columns];
-    result
-        .par_chunks_mut(shape.outputs * rows * columns)
-        .zip(x.par_chunks(picture))
-        .for_each(|(result, x)| {
-            let pixels = Pixels::new(amx, shape, x, batch.height, batch.width, columns);
-            let taps = (0..places).flat_map(|ky| (0..places).map(move |kx| (ky, kx)));
-            let offsets = pixels.offsets(taps);
-            let block = BLOCK * rows * columns;
-            result
-                .par_chunks_mut(block)
-                .enumerate()
-                .for_each(|(at, result)| {
-                    let bias = &bias[at * BLOCK..];
-                    Work {
-                        amx,
-                        pixels: &pixels,
-                        offsets: &offsets,
-                        weights: &weights[2 * at * offsets.len()..],
-                        bias: &bias[..bias.len().min(BLOCK)],
-                        rows,
-                        columns,
-                    }
-                    .run(result);
-                });
-        });
-    Ok(result)
+    shape: ConvShape,
+    weights: Vec<Tile<u32>>,
+    bias: Vec<f32>,
 }
 
-/// The gradient of the input `[pictures, inputs, height, width]`, from `weight` `[outputs, inputs, side, side]` and `grad`, the
-/// gradient of the output, both rounded.
-///
-/// # Errors
-/// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
-pub(crate) fn input(
+impl Forward {
+    /// Of `weight` `[outputs, inputs, side, side]`, rounded, and `bias` `[outputs]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`]; [`Error::Empty`].
+    pub(crate) fn new(
+        amx: Amx,
+        shape: &ConvShape,
+        weight: &[f32],
+        bias: &[f32],
+    ) -> Result<Self, Error> {
+        check(shape, weight, bias)?;
+        let taps = shape.side * shape.side;
+        let weights = pack(shape.outputs, shape.inputs, taps, |output, input, tap| {
+            weight[(output * shape.inputs + input) * taps + tap]
+        });
+        Ok(Self {
+            amx,
+            shape: *shape,
+            weights,
+            bias: bias.into(),
+        })
+    }
+
+    /// Of a picture `[inputs, height, width]` into `result` `[outputs, height', width']`.
+    ///
+    /// # Errors
+    /// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
+    pub(crate) fn run(
+        &self,
+        x: &[f32],
+        (height, width): (usize, usize),
+        result: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = &self.shape;
+        let one = Batch {
+            pictures: 1,
+            height,
+            width,
+        };
+        let (rows, columns) = one.output(shape)?;
+        length("input", shape.inputs * height * width, x.len())?;
+        length("output", shape.outputs * rows * columns, result.len())?;
+        let pixels = Pixels::new(self.amx, shape, x, height, width, columns);
+        let taps = (0..shape.side).flat_map(|ky| (0..shape.side).map(move |kx| (ky, kx)));
+        let offsets = pixels.offsets(taps);
+        let blocks = result.par_chunks_mut(BLOCK * rows * columns).enumerate();
+        blocks.for_each(|(at, result)| {
+            let bias = &self.bias[at * BLOCK..];
+            Work {
+                amx: self.amx,
+                pixels: &pixels,
+                offsets: &offsets,
+                weights: &self.weights[2 * at * offsets.len()..],
+                bias: &bias[..bias.len().min(BLOCK)],
+                rows,
+                columns,
+            }
+            .run(result);
+        });
+        Ok(())
+    }
+}
+
+/// The gradient of the input of a convolution of pictures of one size.
+pub(crate) struct InputGradient {
     amx: Amx,
-    shape: &ConvShape,
-    weight: &[f32],
-    grad: &[f32],
-    batch: Batch,
-) -> Result<Vec<f32>, Error> {
-    let (rows, columns) = batch.output(shape)?;
-    let (height, width) = (batch.height, batch.width);
-    let picture = shape.outputs * rows * columns;
-    length("gradient", batch.pictures * picture, grad.len())?;
-    let plan = Phases::new(shape, batch, rows);
-    let square = shape.side * shape.side;
-    let weights: Vec<_> = plan
-        .phases
-        .iter()
-        .map(|phase| {
+    shape: ConvShape,
+    size: (usize, usize),
+    /// Rows and columns of the output.
+    output: (usize, usize),
+    plan: Phases,
+    /// Of each phase.
+    weights: Vec<Vec<Tile<u32>>>,
+}
+
+impl InputGradient {
+    /// Of `weight` `[outputs, inputs, side, side]`, rounded, for pictures as in `batch`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] where the kernel does not fit into the picture.
+    pub(crate) fn new(
+        amx: Amx,
+        shape: &ConvShape,
+        weight: &[f32],
+        batch: Batch,
+    ) -> Result<Self, Error> {
+        length("weight", shape.weights(), weight.len())?;
+        let output = batch.output(shape)?;
+        let plan = Phases::new(shape, batch, output.0);
+        let square = shape.side * shape.side;
+        let pack_phase = |phase: &Phase| {
             let places = &phase.places;
             pack(
                 shape.inputs,
@@ -92,41 +121,52 @@ pub(crate) fn input(
                 places.len(),
                 |to, from, tap| weight[(from * shape.inputs + to) * square + places[tap].0],
             )
+        };
+        Ok(Self {
+            amx,
+            shape: *shape,
+            size: (batch.height, batch.width),
+            output,
+            weights: plan.phases.iter().map(pack_phase).collect(),
+            plan,
         })
-        .collect();
-    let mut result = vec![0.0; batch.pictures * shape.inputs * height * width];
-    result
-        .par_chunks_mut(shape.inputs * height * width)
-        .zip(grad.par_chunks(picture))
-        .for_each(|(result, grad)| {
-            let pixels = Pixels::new(amx, &plan.view, grad, rows, columns, plan.columns);
-            result
-                .par_chunks_mut(BLOCK * height * width)
-                .enumerate()
-                .for_each(|(at, result)| {
-                    for (phase, weights) in plan.phases.iter().zip(&weights) {
-                        let offsets = pixels.offsets(phase.places.iter().map(|place| place.1));
-                        let work = Work {
-                            amx,
-                            pixels: &pixels,
-                            offsets: &offsets,
-                            weights: &weights[2 * at * offsets.len()..],
-                            bias: &[],
-                            rows: phase.rows,
-                            columns: phase.columns,
-                        };
-                        if shape.stride == 1 {
-                            work.run(result);
-                            continue;
-                        }
-                        let channels = result.len() / (height * width);
-                        let mut values = vec![0.0; channels * phase.rows * phase.columns];
-                        work.run(&mut values);
-                        phase.scatter(shape.stride, &values, result, (height, width));
-                    }
-                });
+    }
+
+    /// From the gradient of the output of one picture, rounded, `[outputs, height', width']`, into `result` `[inputs, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub(crate) fn run(&self, grad: &[f32], result: &mut [f32]) -> Result<(), Error> {
+        let (shape, plan, (rows, columns)) = (&self.shape, &self.plan, self.output);
+        let area = self.size.0 * self.size.1;
+        length("gradient", shape.outputs * rows * columns, grad.len())?;
+        length("result", shape.inputs * area, result.len())?;
+        let pixels = Pixels::new(self.amx, &plan.view, grad, rows, columns, plan.columns);
+        let blocks = result.par_chunks_mut(BLOCK * area).enumerate();
+        blocks.for_each(|(at, result)| {
+            for (phase, weights) in plan.phases.iter().zip(&self.weights) {
+                let offsets = pixels.offsets(phase.places.iter().map(|place| place.1));
+                let work = Work {
+                    amx: self.amx,
+                    pixels: &pixels,
+                    offsets: &offsets,
+                    weights: &weights[2 * at * offsets.len()..],
+                    bias: &[],
+                    rows: phase.rows,
+                    columns: phase.columns,
+                };
+                if shape.stride == 1 {
+                    work.run(result);
+                    continue;
+                }
+                let channels = result.len() / area;
+                let mut values = vec![0.0; channels * phase.rows * phase.columns];
+                work.run(&mut values);
+                phase.scatter(shape.stride, &values, result, self.size);
+            }
         });
-    Ok(result)
+        Ok(())
+    }
 }
 
 /// For each 16 outputs, an even number of times: for each 32 inputs, for each tap, a tile.
@@ -134,20 +174,25 @@ fn pack(
     outputs: usize,
     inputs: usize,
     taps: usize,
-    weight: impl Fn(usize, usize, usize) -> f32,
+    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
 ) -> Vec<Tile<u32>> {
     let blocks = inputs.div_ceil(2 * SIDE);
     let mut tiles = vec![Tile([[0; SIDE]; SIDE]); outputs.div_ceil(BLOCK) * 2 * blocks * taps];
-    for output in 0..outputs {
-        for input in (0..inputs).step_by(2) {
-            let first = (output / SIDE * blocks + input / (2 * SIDE)) * taps;
-            for tap in 0..taps {
-                let second = (input + 1 < inputs).then(|| weight(output, input + 1, tap));
-                tiles[first + tap].0[output % SIDE][input % (2 * SIDE) / 2] =
-                    pair(weight(output, input, tap), second.unwrap_or(0.0));
+    let of_outputs = tiles.par_chunks_mut(blocks * taps).enumerate();
+    of_outputs.for_each(|(group, tiles)| {
+        // Tile after tile: the weights that one is made of lie near each other.
+        for (at, tile) in tiles.iter_mut().enumerate() {
+            let (block, tap) = (at / taps, at % taps);
+            let rows = (group * SIDE..outputs).zip(&mut tile.0);
+            for (output, row) in rows {
+                let pairs = (block * 2 * SIDE..inputs).step_by(2).zip(row);
+                for (input, to) in pairs {
+                    let second = (input + 1 < inputs).then(|| weight(output, input + 1, tap));
+                    *to = pair(weight(output, input, tap), second.unwrap_or(0.0));
+                }
             }
         }
-    }
+    });
     tiles
 }
 

@@ -70,15 +70,16 @@ pub(crate) fn weight(
     }
 
     let mut result = vec![0.0; shape.outputs * shape.inputs * taps];
-    for (at, value) in result.iter_mut().enumerate() {
-        let (output, input, tap) = (
-            at / taps / shape.inputs,
-            at / taps % shape.inputs,
-            at % taps,
-        );
-        let sums = &sums[input / SIDE * outputs + output / (2 * SIDE)];
-        *value = sums[tap / 2][tap % 2][output / SIDE % 2].0[input % SIDE][output % SIDE];
-    }
+    let kernels = result.par_chunks_mut(shape.inputs * taps).enumerate();
+    kernels.for_each(|(output, kernels)| {
+        let (block, half, column) = (output / (2 * SIDE), output / SIDE % 2, output % SIDE);
+        for (input, kernel) in kernels.chunks_exact_mut(taps).enumerate() {
+            let sums = &sums[input / SIDE * outputs + block];
+            for (tap, to) in kernel.iter_mut().enumerate() {
+                *to = sums[tap / 2][tap % 2][half].0[input % SIDE][column];
+            }
+        }
+    });
     Ok(result)
 }
 

@@ -3,103 +3,90 @@
 use rayon::prelude::*;
 
 use super::{Batch, Phase, Phases};
-use crate::conv::{BLOCK, BlockJob, Planes, length};
+use crate::conv::{BLOCK, Planes, Sums, length};
 use crate::lanes::Proven;
 use crate::{ConvShape, Error};
 
-/// The gradient of the input `[pictures, inputs, height, width]`, from `weight` `[outputs, inputs, side, side]` and `grad`, the
-/// gradient of the output.
-///
-/// # Errors
-/// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
-pub(crate) fn input(
+/// The gradient of the input of a convolution of pictures of one size.
+pub(crate) struct InputGradient {
     kernel: Proven,
-    shape: &ConvShape,
-    weight: &[f32],
-    grad: &[f32],
-    batch: Batch,
-) -> Result<Vec<f32>, Error> {
-    let batch = batch.seen_by(shape);
-    let (rows, columns) = batch.output(shape)?;
-    let (height, width) = (batch.height, batch.width);
-    let picture = shape.outputs * rows * columns;
-    length("gradient", batch.pictures * picture, grad.len())?;
-    let Phases {
-        view,
-        columns: most,
-        phases,
-    } = Phases::new(shape, batch, rows);
-    let weights: Vec<_> = phases
-        .iter()
-        .map(|phase| pack(shape, weight, phase))
-        .collect();
-    let mut result = vec![0.0; batch.pictures * shape.inputs * height * width];
-    result
-        .par_chunks_mut(shape.inputs * height * width)
-        .zip(grad.par_chunks(picture))
-        .for_each(|(result, grad)| {
-            let planes = Planes::new(&view, grad, rows, columns, most);
+    shape: ConvShape,
+    size: (usize, usize),
+    /// Rows and columns of the output.
+    output: (usize, usize),
+    plan: Phases,
+    /// Of each phase.
+    weights: Vec<Vec<[f32; BLOCK]>>,
+}
+
+impl InputGradient {
+    /// Of `weight` `[outputs, inputs, side, side]`, for pictures as in `batch`.
+    ///
+    /// # Errors
+    /// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
+    pub(crate) fn new(
+        kernel: Proven,
+        shape: &ConvShape,
+        weight: &[f32],
+        batch: Batch,
+    ) -> Result<Self, Error> {
+        length("weight", shape.weights(), weight.len())?;
+        let batch = batch.seen_by(shape);
+        let output = batch.output(shape)?;
+        let plan = Phases::new(shape, batch, output.0);
+        let phases = plan.phases.iter();
+        Ok(Self {
+            kernel,
+            shape: *shape,
+            size: (batch.height, batch.width),
+            output,
+            weights: phases.map(|phase| pack(shape, weight, phase)).collect(),
+            plan,
+        })
+    }
+
+    /// From the gradient of the output of one picture, `[outputs, height', width']`, into `result` `[inputs, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub(crate) fn run(&self, grad: &[f32], result: &mut [f32]) -> Result<(), Error> {
+        let (shape, (rows, columns)) = (&self.shape, self.output);
+        let area = self.size.0 * self.size.1;
+        length("gradient", shape.outputs * rows * columns, grad.len())?;
+        length("result", shape.inputs * area, result.len())?;
+        let planes = Planes::new(&self.plan.view, grad, rows, columns, self.plan.columns);
+        for (phase, weights) in self.plan.phases.iter().zip(&self.weights) {
+            let taps = places(phase, &planes);
+            let sums = Sums {
+                kernel: self.kernel,
+                planes: &planes,
+                taps: &taps,
+                inputs: shape.outputs,
+                step: planes.row,
+                weights,
+                bias: &[],
+            };
+            let size = (phase.rows, phase.columns);
+            if shape.stride == 1 {
+                sums.run(result, size);
+                continue;
+            }
+            let mut values = vec![0.0; shape.inputs * size.0 * size.1];
+            sums.run(&mut values, size);
             result
-                .par_chunks_mut(BLOCK * height * width)
-                .enumerate()
-                .for_each(|(block, result)| {
-                    for (phase, weights) in phases.iter().zip(&weights) {
-                        let taps = places(phase, &planes);
-                        let count = shape.outputs * taps.len();
-                        let weights = &weights[block * count..][..count];
-                        one(
-                            kernel,
-                            shape,
-                            &planes,
-                            phase,
-                            &taps,
-                            weights,
-                            result,
-                            (height, width),
-                        );
-                    }
+                .par_chunks_mut(area)
+                .zip(values.par_chunks(size.0 * size.1))
+                .for_each(|(result, values)| {
+                    phase.scatter(shape.stride, values, result, self.size);
                 });
-        });
-    Ok(result)
+        }
+        Ok(())
+    }
 }
 
 fn places(phase: &Phase, planes: &Planes<'_>) -> Vec<usize> {
     let places = phase.places.iter();
     places.map(|&(_, (y, x))| planes.tap(y, x)).collect()
-}
-
-/// One phase of one block of inputs.
-#[expect(clippy::too_many_arguments, reason = "a convolution's")]
-fn one(
-    kernel: Proven,
-    shape: &ConvShape,
-    planes: &Planes<'_>,
-    phase: &Phase,
-    taps: &[usize],
-    weights: &[[f32; BLOCK]],
-    result: &mut [f32],
-    size: (usize, usize),
-) {
-    let run = |output: &mut [f32]| {
-        kernel.run(BlockJob {
-            planes,
-            taps,
-            inputs: shape.outputs,
-            step: planes.row,
-            weights,
-            bias: &[0.0; BLOCK],
-            output,
-            rows: phase.rows,
-            columns: phase.columns,
-        });
-    };
-    if shape.stride == 1 {
-        return run(result);
-    }
-    let channels = result.len() / (size.0 * size.1);
-    let mut output = vec![0.0; channels * phase.rows * phase.columns];
-    run(&mut output);
-    phase.scatter(shape.stride, &output, result, size);
 }
 
 /// For each block of inputs: for each output, for each place of the phase, the block's weights.

@@ -4,13 +4,12 @@ use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp3, DType, Error, Layout, Result, Shape, Storage, Tensor, bail,
 };
-use rayon::prelude::*;
 
 use super::Window;
-use crate::amx::{self, Amx};
+use super::products::Products;
+use crate::ConvShape;
+use crate::amx::Amx;
 use crate::conv_grad::{self, Batch};
-use crate::lanes::Proven;
-use crate::{Conv2d, ConvShape};
 
 /// Whether operations on the CPU can compute in bf16 (`compute` of [`conv2d`](super::conv2d)): the processor has AMX with bf16, and
 /// the system lets this process use it.
@@ -27,14 +26,7 @@ pub(super) fn conv2d(
     window: Window,
     compute: DType,
 ) -> Result<Tensor> {
-    let products = match compute {
-        DType::F32 => Products::F32,
-        DType::BF16 => match Amx::detect() {
-            Some(amx) => Products::Bf16(amx),
-            None => bail!("bf16 on the CPU: this processor or system has no AMX; use f32"),
-        },
-        other => bail!("conv2d on the CPU: expected compute f32 or bf16, got {other:?}"),
-    };
+    let products = Products::of(compute)?;
     let (_, inputs, _, _) = x.dims4()?;
     let (outputs, expected, side, columns) = weight.dims4()?;
     if inputs != expected || side != columns {
@@ -68,15 +60,6 @@ pub(super) fn conv2d(
     )
 }
 
-/// What products are taken of.
-#[derive(Clone, Copy, Debug)]
-enum Products {
-    /// The operands themselves.
-    F32,
-    /// Operands rounded to bf16.
-    Bf16(Amx),
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Conv {
     shape: ConvShape,
@@ -98,22 +81,15 @@ impl CustomOp3 for Conv {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (pictures, _, height, width) = x_layout.shape().dims4()?;
-        let (Some(rows), Some(columns)) = (self.shape.output(height), self.shape.output(width))
-        else {
-            return Err(Error::wrap(crate::Error::Empty { what: "output" }));
-        };
         let batch = Batch {
             pictures,
             height,
             width,
         };
-        let output = self.forward(
-            values(x, x_layout)?,
-            values(weight, weight_layout)?,
-            values(bias, bias_layout)?,
-            batch,
-            rows * columns,
-        );
+        let (rows, columns) = batch.output(&self.shape).map_err(Error::wrap)?;
+        let (x, weight) = (values(x, x_layout)?, values(weight, weight_layout)?);
+        let bias = values(bias, bias_layout)?;
+        let output = self.products.forward(&self.shape, x, weight, bias, batch);
         let shape = (pictures, self.shape.outputs, rows, columns);
         Ok((CpuStorage::F32(output.map_err(Error::wrap)?), shape.into()))
     }
@@ -140,12 +116,17 @@ impl CustomOp3 for Conv {
         let (mut to_x, mut to_weight, mut to_bias) = (None, None, None);
         if x.track_op() {
             let gradient = with(weight, &grad, |weight, grad| {
-                self.input_gradient(weight, grad, batch)
+                let at_input = self.products.at_input(&self.shape, weight, batch)?;
+                let mut result = vec![0.0; x.elem_count()];
+                at_input.run_batch(grad, &mut result, pictures)?;
+                Ok(result)
             })?;
             to_x = like(gradient, x)?;
         }
         if weight.track_op() {
-            let gradient = with(x, &grad, |x, grad| self.weight_gradient(x, grad, batch))?;
+            let gradient = with(x, &grad, |x, grad| {
+                self.products.at_weight(&self.shape, x, grad, batch)
+            })?;
             to_weight = like(gradient, weight)?;
         }
         if bias.track_op() {
@@ -155,59 +136,6 @@ impl CustomOp3 for Conv {
             to_bias = like(gradient, bias)?;
         }
         Ok((to_x, to_weight, to_bias))
-    }
-}
-
-impl Conv {
-    fn forward(
-        &self,
-        x: &[f32],
-        weight: &[f32],
-        bias: &[f32],
-        batch: Batch,
-        positions: usize,
-    ) -> std::result::Result<Vec<f32>, crate::Error> {
-        let shape = self.shape;
-        let (input, output) = (
-            shape.inputs * batch.height * batch.width,
-            shape.outputs * positions,
-        );
-        match self.products {
-            Products::F32 => {
-                let conv = Conv2d::new(shape, weight, bias)?;
-                let mut values = vec![0.0; batch.pictures * output];
-                values
-                    .par_chunks_mut(output)
-                    .zip(x.par_chunks(input))
-                    .try_for_each(|(output, x)| conv.run(x, batch.height, batch.width, output))?;
-                Ok(values)
-            }
-            Products::Bf16(amx) => amx::forward(amx, &shape, weight, bias, x, batch),
-        }
-    }
-
-    fn input_gradient(
-        &self,
-        weight: &[f32],
-        grad: &[f32],
-        batch: Batch,
-    ) -> std::result::Result<Vec<f32>, crate::Error> {
-        match self.products {
-            Products::F32 => conv_grad::input(Proven::best(), &self.shape, weight, grad, batch),
-            Products::Bf16(amx) => amx::input(amx, &self.shape, weight, grad, batch),
-        }
-    }
-
-    fn weight_gradient(
-        &self,
-        x: &[f32],
-        grad: &[f32],
-        batch: Batch,
-    ) -> std::result::Result<Vec<f32>, crate::Error> {
-        match self.products {
-            Products::F32 => conv_grad::weight(Proven::best(), &self.shape, x, grad, batch),
-            Products::Bf16(amx) => amx::weight(amx, &self.shape, x, grad, batch),
-        }
     }
 }
 

@@ -10,7 +10,9 @@ mod depthwise;
 mod elementwise;
 mod nearest;
 mod norm;
+mod products;
 mod resample;
+mod residual;
 mod values;
 
 pub use assign::assign;
@@ -21,3 +23,4 @@ pub use elementwise::{add, leaky_relu, relu6};
 pub use nearest::nearest;
 pub use norm::{batch_norm_train, group_norm};
 pub use resample::{max_pool2, upsample2};
+pub use residual::{Residual, residual};
