@@ -12,6 +12,7 @@ mod memory;
 mod names;
 mod outputs;
 mod pipeline;
+mod process;
 mod report;
 mod safe_path;
 mod same_model;
@@ -20,7 +21,10 @@ mod walk;
 
 use clap::Parser;
 
+#[allow(unsafe_code)]
 fn main() -> std::process::ExitCode {
+    // SAFETY: nothing before this started a thread.
+    unsafe { process::start() };
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(err) => return exit::from_clap(&err),

@@ -21,6 +21,7 @@ use crate::{
     interrupt,
     memory::parse_size,
     outputs::may_write,
+    process,
     report::{Progress, Reporter, shown},
     text,
 };
@@ -205,6 +206,7 @@ struct Told {
 
 impl Told {
     fn new(out: &OutputArgs, pictures: u64) -> Self {
+        process::keep_freed_memory();
         let reporter = Reporter::new(out);
         Self {
             reporter,
