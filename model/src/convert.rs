@@ -70,11 +70,7 @@ pub fn assemble(tensors: Tensors, options: &ImportOptions) -> Result<Imported> {
     config.check()?;
     project(&config, &mut tensors)?;
     if options.half {
-        for (name, tensor) in &mut tensors {
-            if name != SOURCE && !PROJECTOR.contains(&name.as_str()) {
-                *tensor = round_to_f16(tensor)?;
-            }
-        }
+        round_to_half(&mut tensors)?;
     }
     let model = ModelFile::new(config, options.provenance.clone(), tensors, None)?;
     // Builds the network once, so that a missing, extra or mis-shaped tensor is named now.
@@ -237,6 +233,19 @@ fn project(config: &VqganConfig, tensors: &mut Tensors) -> Result<()> {
         CODEBOOK.into(),
         Tensor::from_vec(table, (n_codes, embed_dim), &Device::Cpu)?,
     );
+    Ok(())
+}
+
+/// Rounds a model's tensors to f16, all but those that its codebook was projected from.
+///
+/// # Errors
+/// A weight that is too large for f16.
+pub fn round_to_half(tensors: &mut Tensors) -> Result<()> {
+    for (name, tensor) in tensors {
+        if name != SOURCE && !PROJECTOR.contains(&name.as_str()) {
+            *tensor = round_to_f16(tensor)?;
+        }
+    }
     Ok(())
 }
 

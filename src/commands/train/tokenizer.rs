@@ -14,7 +14,7 @@ use vqlc_train::{
 use crate::{
     cli::{DeviceArgs, OutputArgs, ThreadArgs},
     exit::Exit,
-    interrupt,
+    interrupt, process,
     report::{self, Reporter, Steps},
     text,
 };
@@ -80,10 +80,11 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
     let Some(out) = args.out.as_deref() else {
         bail!("--out DIR is missing: the run's folder");
     };
+    process::keep_freed_memory();
     let reporter = Reporter::new(&args.output);
     args.threads.apply()?;
     interrupt::install()?;
-    let config = configuration(args, out)?;
+    let config = configuration(args, out)?.with_absolute_paths()?;
     let device = args.device.device.open()?;
     let mut watcher = Watcher {
         reporter,
@@ -168,7 +169,7 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
             told.model.n_codes = going_on.model.n_codes;
             told.model.code_dim = going_on.model.code_dim;
             ensure!(
-                told == going_on,
+                told.with_absolute_paths()? == going_on,
                 "the configuration is not that of the run in {}; leave out --config and --preset, and change single values with --set",
                 out.display()
             );

@@ -25,7 +25,7 @@ mod efficientnet;
 mod fd;
 mod fold;
 mod kind;
-mod weights;
+pub(crate) mod weights;
 
 use std::path::Path;
 

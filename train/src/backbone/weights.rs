@@ -21,7 +21,7 @@ const MAX_HEADER: u64 = 100_000_000;
 ///
 /// # Errors
 /// A file that is neither, or a damaged one.
-pub(super) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensors> {
+pub(crate) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensors> {
     let is_safetensors = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));

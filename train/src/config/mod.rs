@@ -100,6 +100,25 @@ impl TokenizerConfig {
         })
     }
 
+    /// Makes the paths of files and folders absolute, so that a run can be gone on with from another folder.
+    ///
+    /// # Errors
+    /// A current folder that is not known.
+    pub fn with_absolute_paths(mut self) -> Result<Self> {
+        let data = &mut self.data;
+        let paths = [
+            &mut data.images,
+            &mut data.eval,
+            &mut data.eval_weights,
+            &mut self.quantizer.codebook,
+        ];
+        let paths = paths.into_iter().flatten();
+        for path in paths.chain(&mut self.loss.perceptual_weights) {
+            *path = std::path::absolute(&*path).map_err(|e| Error::io(&*path, e))?;
+        }
+        Ok(self)
+    }
+
     /// The configuration as TOML, every value written out.
     ///
     /// # Errors
@@ -158,6 +177,24 @@ mod tests {
         assert_eq!(config.run.steps, 7);
         assert_eq!(config.data.images, Some("a b/c".into()));
         assert_eq!(config.optimizer.lr, 1e-3);
+    }
+
+    #[test]
+    fn paths_become_absolute() {
+        let text = TokenizerConfig::preset_text("tiny").unwrap();
+        let set = [
+            "data.images=photos",
+            "loss.perceptual_weights=[\"a\", \"/b\"]",
+        ];
+        let config = TokenizerConfig::parse(text, &set.map(String::from)).unwrap();
+        let config = config.with_absolute_paths().unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(config.data.images, Some(here.join("photos")));
+        assert_eq!(
+            config.loss.perceptual_weights,
+            [here.join("a"), "/b".into()]
+        );
+        assert_eq!(config.data.eval, None);
     }
 
     #[test]

@@ -181,7 +181,7 @@ pub struct CheckpointConfig {
     pub every: u64,
     /// How many are kept.
     pub keep: usize,
-    /// Whether the exported model's weights are rounded to f16, which halves it.
+    /// Whether the exported network is rounded to f16, which halves it, and with it a codebook that a projector made.
     pub export_half: bool,
 }
 

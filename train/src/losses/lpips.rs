@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use vqlc_model::{params::Tensors, pickle::read_pth};
+use vqlc_model::{params::Tensors, rng::Rng};
 use vqlc_ops::tensor::{Window, conv2d, max_pool2};
 
-use crate::{Error, Result};
+use crate::{Error, Result, backbone::weights, files::write_whole};
 
 /// torchvision's numbers of VGG16's convolutions, block by block; the output of each block's last rectifier is compared.
 const BLOCKS: [&[usize]; 5] = [
@@ -41,7 +41,7 @@ impl Lpips {
     pub fn read(files: &[PathBuf], device: &Device, compute: DType) -> Result<Self> {
         let mut tensors = Tensors::new();
         for path in files {
-            tensors.extend(read(path)?);
+            tensors.extend(weights::read(path, |_| true)?);
         }
         Self::from_tensors(&tensors, device, compute)
     }
@@ -158,23 +158,43 @@ impl Lpips {
     }
 }
 
+/// Writes a file of random weights of VGG16's shapes (59 MB): what a step costs can be measured without the real ones. A function of the
+/// seed.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn random_weights(path: &Path, seed: u64) -> Result<()> {
+    const CHANNELS: [usize; 5] = [64, 128, 256, 512, 512];
+    let mut rng = Rng::new(seed);
+    let mut uniform = |shape: &[usize], low: f64, high: f64| {
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|_| (low + (high - low) * rng.uniform()) as f32)
+            .collect();
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    };
+    let mut tensors = Tensors::new();
+    let mut inputs = 3;
+    for (k, (numbers, outputs)) in BLOCKS.iter().zip(CHANNELS).enumerate() {
+        for n in *numbers {
+            // He et al. (2015): activations keep their size.
+            let bound = (6.0 / (9 * inputs) as f64).sqrt();
+            let weight = uniform(&[outputs, inputs, 3, 3], -bound, bound)?;
+            tensors.insert(format!("features.{n}.weight"), weight);
+            tensors.insert(format!("features.{n}.bias"), uniform(&[outputs], 0.0, 0.0)?);
+            inputs = outputs;
+        }
+        let weight = uniform(&[1, outputs, 1, 1], 0.0, 1.0)?;
+        tensors.insert(format!("lin{k}.model.1.weight"), weight);
+    }
+    let bytes =
+        safetensors::serialize(tensors, None).map_err(|e| Error::malformed(path, e.to_string()))?;
+    write_whole(path, &bytes)
+}
+
 /// Features divided by their norm over the channels, f32.
 fn unit(features: &Tensor) -> Result<Tensor> {
     let features = features.to_dtype(DType::F32)?;
     // The root of 0 has no finite gradient: where all channels are silent the square of EPS stands in, which changes no other norm.
     let squares = (features.sqr()?.sum_keepdim(1)? + EPS * EPS)?;
     Ok(features.broadcast_div(&(squares.sqrt()? + EPS)?)?)
-}
-
-fn read(path: &Path) -> Result<Tensors> {
-    let is_safetensors = path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-    if !is_safetensors {
-        return Ok(read_pth(path)?);
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-        .map_err(|e| Error::malformed(path, e.to_string()))?;
-    Ok(tensors.into_iter().collect())
 }

@@ -85,8 +85,7 @@ impl Codec for TokenizerTrainer {
     }
 
     fn ids(&self, pixels: &[f32], count: usize, side: usize) -> Result<Vec<u32>> {
-        let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
-        let z = self.encoder.forward(&x)?.detach();
+        let z = self.latent(pixels, count, side)?;
         Ok(self.quantizer.forward(&z, false)?.ids.to_vec1()?)
     }
 
@@ -96,14 +95,23 @@ impl Codec for TokenizerTrainer {
         count: usize,
         side: usize,
     ) -> Result<(Vec<u32>, Vec<f32>)> {
-        let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
-        let z = self.encoder.forward(&x)?.detach();
+        let z = self.latent(pixels, count, side)?;
         let quantized = self.quantizer.forward(&z, false)?;
-        let made = self.decoder.forward(&quantized.z_q.detach())?;
-        Ok((
-            quantized.ids.to_vec1()?,
-            made.detach().flatten_all()?.to_vec1()?,
-        ))
+        Ok((quantized.ids.to_vec1()?, self.pixels(&quantized.z_q)?))
+    }
+}
+
+impl TokenizerTrainer {
+    /// The latents of `pixels` `[count, 3, side, side]`, without a graph.
+    pub(super) fn latent(&self, pixels: &[f32], count: usize, side: usize) -> Result<Tensor> {
+        let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
+        Ok(self.encoder.forward(&x)?.detach())
+    }
+
+    /// What the decoder makes of latents.
+    pub(super) fn pixels(&self, z: &Tensor) -> Result<Vec<f32>> {
+        let made = self.decoder.forward(&z.detach())?;
+        Ok(made.detach().flatten_all()?.to_vec1()?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a run to a model file.
 
 use vqlc_model::{
-    convert::{ImportOptions, assemble},
+    convert::{ImportOptions, assemble, round_to_half},
     file::{CODEBOOK, ModelFile},
 };
 
@@ -40,6 +40,10 @@ impl TokenizerTrainer {
             return Ok(Some(assemble(tensors, &options)?.model));
         }
         config.code_dim = config.embed_dim;
+        if self.config.checkpoint.export_half {
+            round_to_half(&mut tensors)?;
+        }
+        // As it is: ema divides by how often an entry was met, and what never was lies far beyond f16.
         tensors.insert(CODEBOOK.into(), self.quantizer.table()?);
         Ok(Some(ModelFile::new(config, provenance, tensors, None)?))
     }

@@ -6,6 +6,7 @@
 mod build;
 mod evaluate;
 mod export;
+mod generator;
 mod report;
 mod resume;
 mod start;
@@ -14,7 +15,8 @@ mod watching;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use candle_core::{Device, Module as _, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
+use rayon::ThreadPool;
 use vqlc_model::network::{Decoder, Encoder};
 
 use crate::{
@@ -51,6 +53,8 @@ pub struct TokenizerTrainer {
     ema: Option<Ema>,
     gan: Option<Gan>,
     perceptual: Option<Perceptual>,
+    /// On the CPU, a pool for each part of a batch that is worked on side by side with others.
+    pools: Vec<ThreadPool>,
     schedule: Schedule,
     source: Arc<Source>,
     loader: Loader,
@@ -179,14 +183,7 @@ impl TokenizerTrainer {
             let made = if self.quantizes() {
                 self.reconstruct(&batch.pixels, count, batch.size)?.1
             } else {
-                let shape = (count, 3, batch.size, batch.size);
-                let x = Tensor::from_slice(&batch.pixels, shape, &self.device)?;
-                let z = self.encoder.forward(&x)?.detach();
-                self.decoder
-                    .forward(&z)?
-                    .detach()
-                    .flatten_all()?
-                    .to_vec1()?
+                self.pixels(&self.latent(&batch.pixels, count, batch.size)?)?
             };
             self.watching
                 .grid(self.step, &batch.pixels, &made, batch.size)?;

@@ -5,7 +5,7 @@ use candle_core::{Module as _, Tensor};
 use super::{
     Progress, TokenizerTrainer,
     build::{loader_options, order},
-    step::{scalar, variance},
+    generator::{scalar, variance},
 };
 use crate::{Result, data::Loader, quantizer::Kind};
 
