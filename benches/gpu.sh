@@ -7,8 +7,8 @@
 #     parity    vqlc selftest: every operation against the CPU, and reference tensors
 #     peers     the same work in PyTorch: train, encode, decode, nearest, K-means
 #     network   encode and decode, pictures/s
-#     kernels   nearest entry, K-means
-#     train     training, pictures/s, at the peers' sizes
+#     kernels   nearest entry, assignment of K-means
+#     train     training at the peers' sizes, pictures/s and ms a step, with codebooks of 1,000 to 200,000 entries
 #     model     the default model: goes on from the checkpoint, and leaves the next one in pieces
 #
 # Where things are (defaults beside this script, `here`):
@@ -16,7 +16,8 @@
 #     REFERENCE   here/reference        reference tensors (parity; left out if not there)
 #     PEERS       here/bench            peers_gpu.py and what it imports
 #     IMAGES      here/photos/train     the pictures to train on
-#     CONFIG      here/default.toml     the default model's training
+#     CONFIG      here/default.toml     the default model's training, without paths
+#     CODEBOOK    here/codebook.safetensors, WEIGHTS here/efficientnet_lite0.safetensors: what it is trained with
 #     CHECKPOINT  here/checkpoint       pieces that an earlier `model` step left (none: training starts anew)
 #     RUN         here/run              where the default model's training writes
 #     OUT         gpu-results           what is to be taken home: the report, and pieces of at most 15 MiB, 60 MiB in all
@@ -31,6 +32,8 @@ reference=${REFERENCE:-$here/reference}
 peers=${PEERS:-$here/bench}
 images=${IMAGES:-$here/photos/train}
 config=${CONFIG:-$here/default.toml}
+codebook=${CODEBOOK:-$here/codebook.safetensors}
+weights=${WEIGHTS:-$here/efficientnet_lite0.safetensors}
 checkpoint=${CHECKPOINT:-$here/checkpoint}
 run=${RUN:-$here/run}
 out=${OUT:-gpu-results}
@@ -99,11 +102,13 @@ network() {
 
 kernels() {
   measure "$vqlc" bench --device cuda --only nearest
-  measure "$vqlc" bench --device cuda --only kmeans
+  measure "$vqlc" bench --device cuda --only assign
 }
 
 train() {
-  measure "$vqlc" bench --device cuda --only train --ch 128 --batch 64
+  for codes in 100000 1000 16384 200000; do
+    measure "$vqlc" bench --device cuda --only train --ch 128 --batch 64 --codes "$codes" --seconds 20
+  done
 }
 
 model() {
@@ -122,7 +127,7 @@ model() {
   deadline=$((deadline - packing))
   # Being out of time is how this step usually ends: the program is interrupted, writes a checkpoint and stops.
   timeout --signal=INT --kill-after=40 $((deadline - SECONDS)) "$vqlc" train tokenizer --config "$config" --images "$images" \
-    --out "$run" --device cuda "${resume[@]}" > "$out/training.txt" 2>&1
+    --codebook "$codebook" --perceptual-weights "$weights" --out "$run" --device cuda "${resume[@]}" > "$out/training.txt" 2>&1
   code=$?
   say "training ended with code $code (124: out of time); the end of training.txt:" '```'
   tail -n 40 "$out/training.txt" | tee -a "$report"
@@ -133,7 +138,7 @@ model() {
     failed=1
     return 1
   fi
-  tar -c -C "$run" "checkpoints/$newest" | split -b 15M - "$out/checkpoint.tar."
+  tar -c -C "$run" config.toml metrics.jsonl "checkpoints/$newest" | split -b 15M - "$out/checkpoint.tar."
   pieces=("$out"/checkpoint.tar.*)
   say "checkpoint $newest: ${#pieces[@]} pieces, $(du -ch "${pieces[@]}" | tail -n 1 | cut -f 1)"
   if ((${#pieces[@]} > 4)); then

@@ -148,7 +148,7 @@ fn bench_measures_what_is_asked() {
     assert_eq!(
         names,
         [
-            "encode", "decode", "nearest", "unpack", "gather", "validate"
+            "encode", "decode", "nearest", "unpack", "gather", "validate", "assign"
         ]
     );
     let units: Vec<&str> = results
@@ -157,7 +157,9 @@ fn bench_measures_what_is_asked() {
         .collect();
     assert_eq!(
         units,
-        ["pictures", "pictures", "queries", "ids", "records", "bytes"]
+        [
+            "pictures", "pictures", "queries", "ids", "records", "bytes", "points"
+        ]
     );
     for result in results {
         let (best, median) = (

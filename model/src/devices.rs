@@ -65,6 +65,15 @@ impl NearestOnDevice {
         vqlc_ops::tensor::nearest(&self.queries, &self.table)?;
         Ok(self.table.device().synchronize()?)
     }
+
+    /// Finds the nearest entries once as K-means does, by products of matrices, and waits until that is done.
+    ///
+    /// # Errors
+    /// The search's.
+    pub fn assign(&self) -> Result<()> {
+        vqlc_ops::tensor::assign(&self.queries, &self.table)?;
+        Ok(self.table.device().synchronize()?)
+    }
 }
 
 /// Encodes `pixels` (`[batch, 3, height, width]` f32 in [-1, 1], sides multiples of the factor) on `device` and on the CPU,
@@ -152,6 +161,7 @@ mod tests {
         let rows = |count: usize| vec![0.5; count * 4];
         let search = NearestOnDevice::new(DeviceSpec::Cpu, rows(3), rows(2), 4).unwrap();
         search.run().unwrap();
+        search.assign().unwrap();
         assert!(NearestOnDevice::new(DeviceSpec::Cpu, vec![0.5; 7], rows(2), 4).is_err());
     }
 

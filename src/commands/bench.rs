@@ -3,6 +3,7 @@
 mod kernels;
 mod network;
 mod storage;
+mod training;
 
 use std::{
     io::Write,
@@ -27,13 +28,17 @@ nearest          exact nearest of 100,000 entries of 8 numbers (standard normal)
 unpack           17-bit ids from memory to 32-bit numbers in order, one thread, ids/s
 gather           records of 256 ids in random order out of a file in memory, one thread, records/s
 validate         the full check of that file, bytes/s
+assign           the nearest of many centres as K-means searches it, points/s
+train            steps of training with LPIPS and adversary (paper section 4.1, random weights), pictures/s;
+                 left out unless asked for: on a processor a step of the paper's network takes minutes
 
 Each is run again and again for a few seconds; best and median are said.
 
 Examples:
   vqlc bench
   vqlc bench --only encode,decode --ch 128 --batch 1
-  vqlc bench --device cuda --batch 64 --json";
+  vqlc bench --device cuda --batch 64 --json
+  vqlc bench --only train --ch 16 --batch 4";
 
 /// `vqlc bench`
 #[derive(Args)]
@@ -50,6 +55,9 @@ pub(crate) struct BenchArgs {
     /// Pictures in a batch [default: 4, on a GPU 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: Option<u16>,
+    /// Entries of the codebook of the training that is measured
+    #[arg(long, value_name = "N", default_value_t = CODEBOOK_SIZE, value_parser = clap::value_parser!(u32).range(2..=1 << 24))]
+    codes: u32,
     /// Measure these only
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     only: Vec<What>,
@@ -80,6 +88,8 @@ enum What {
     Unpack,
     Gather,
     Validate,
+    Assign,
+    Train,
 }
 
 /// One line of the result. `best` and `median` are `unit`s a second.
@@ -119,7 +129,8 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         threads,
         results: Vec::new(),
     };
-    let wanted = |what: What| args.only.is_empty() || args.only.contains(&what);
+    let wanted =
+        |what: What| args.only.contains(&what) || args.only.is_empty() && what != What::Train;
     let mut say = |measured: Measured| -> anyhow::Result<()> {
         if !args.out.json {
             print_line(&measured)?;
@@ -152,6 +163,12 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         if wanted(What::Validate) {
             say(storage::validate(&file, threads, budget)?)?;
         }
+    }
+    if wanted(What::Assign) {
+        say(kernels::assign(budget, args.device.device)?)?;
+    }
+    if wanted(What::Train) {
+        say(training::steps(&args, budget)?)?;
     }
     if args.out.json {
         text::print_json(&report)?;

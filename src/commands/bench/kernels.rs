@@ -53,6 +53,33 @@ pub(super) fn nearest(budget: Duration, device: DeviceSpec) -> anyhow::Result<Me
     )
 }
 
+/// The assignment of a K-means iteration: on a GPU at the size of a codebook of CLIP features, on the CPU at a size that takes a second.
+pub(super) fn assign(budget: Duration, device: DeviceSpec) -> anyhow::Result<Measured> {
+    let (points, centres, dim, sizes) = match device {
+        DeviceSpec::Cpu => (1 << 15, 1 << 13, 112, "32,768 x 112 to 8,192 centres"),
+        _ => (
+            1_000_000,
+            100_000,
+            768,
+            "1,000,000 x 768 to 100,000 centres",
+        ),
+    };
+    let mut rng = Rng::new(6);
+    let mut uniform = |rows: usize| -> Vec<f32> {
+        let values = (0..rows * dim).map(|_| 2.0 * rng.uniform() - 1.0);
+        values.map(|v| v as f32).collect()
+    };
+    let search = NearestOnDevice::new(device, uniform(centres), uniform(points), dim)?;
+    measure(
+        What::Assign,
+        "points",
+        sizes.into(),
+        points as f64,
+        budget,
+        || Ok(search.assign()?),
+    )
+}
+
 pub(super) fn unpack(budget: Duration) -> anyhow::Result<Measured> {
     let mut ids = random_ids(5, RECORDS as usize * RECORD, CODEBOOK_SIZE);
     let mut packed = vec![0; ids.len() * BITS as usize / 8];
