@@ -14,6 +14,9 @@ use crate::{
 /// The default tokenizer as a folded model file. `vqlc model fold IN assets/default.safetensors --force` replaces it.
 const EMBEDDED: &[u8] = include_bytes!("../assets/default.safetensors");
 
+/// What the embedded model is, for people.
+pub(crate) const CARD: &str = include_str!("../assets/MODEL_CARD.md");
+
 /// The tokenizer of `--model FILE`, or the embedded one, on the device asked for.
 pub(crate) fn load(model: &ModelFileArgs, device: &DeviceArgs) -> anyhow::Result<Tokenizer> {
     let tokenizer = Tokenizer::new(&read(model.model.as_deref())?, &device.device.open()?);

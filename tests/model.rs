@@ -203,3 +203,12 @@ fn damage_and_overwriting_are_refused() {
         "{run:?}"
     );
 }
+
+#[test]
+fn the_embedded_model_shows_its_card() {
+    let said = vqlc(args!["model", "info"]).code(0).out;
+    let card = std::fs::read_to_string("assets/MODEL_CARD.md").unwrap();
+    assert!(said.ends_with(&card), "{said}");
+    let json = vqlc(args!["model", "info", "--json"]).code(0).json();
+    assert_eq!(json["card"], card);
+}

@@ -46,7 +46,7 @@ enum ModelCommand {
     after_help = "Examples:\n  vqlc model info\n  vqlc model info --json tokenizer.safetensors"
 )]
 struct ModelInfoArgs {
-    /// A model file [default: the model embedded in this program]
+    /// A model file [default: the model embedded in this program, with its card]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -118,6 +118,9 @@ struct Info<'a> {
     folded: bool,
     provenance: &'a str,
     digests: same_model::Shown,
+    /// The embedded model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card: Option<&'static str>,
 }
 
 impl<'a> Info<'a> {
@@ -136,6 +139,7 @@ impl<'a> Info<'a> {
             folded: model.is_folded(),
             provenance: model.provenance(),
             digests: same_model::Shown::new(&same_model::recorded(model.digests())),
+            card: path.is_none().then_some(default_model::CARD),
         }
     }
 
@@ -180,6 +184,9 @@ impl<'a> Info<'a> {
         line("provenance", self.provenance)?;
         for (key, digest) in ["digests", "", "", ""].iter().zip(self.digests.lines()) {
             line(key, &digest)?;
+        }
+        if let Some(card) = self.card {
+            write!(out, "\n{card}")?;
         }
         Ok(())
     }
