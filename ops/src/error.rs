@@ -72,6 +72,14 @@ pub enum Error {
         /// Which number or argument.
         what: &'static str,
     },
+    /// A kernel or stride that the way of computing it is not made for.
+    #[error("a kernel of {side} x {side} with stride {stride}: expected 3 x 3 with stride 1")]
+    Window {
+        /// Rows and columns of the kernel.
+        side: usize,
+        /// Step from output to output.
+        stride: usize,
+    },
     /// This processor lacks the instructions of the kernel asked for.
     #[error("kernel: expected one of those this processor runs, got {got:?}")]
     Kernel {

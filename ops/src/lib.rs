@@ -2,6 +2,7 @@
 //!
 //! - [`NearestIndex`]: the exact nearest codebook entry, [`plain::nearest`] is its definition.
 //! - [`Conv2d`]: convolution, [`plain::conv2d`] is its definition.
+//! - [`Winograd`]: 3x3 convolution with fewer products, equal to it but for rounding.
 //! - [`GroupNorm`]: group normalisation with swish.
 //! - [`mod@tensor`]: operations on candle's tensors, with gradients.
 //!
@@ -24,6 +25,7 @@ mod nearest;
 mod norm;
 pub mod plain;
 pub mod tensor;
+mod winograd;
 
 pub use conv::{Conv2d, ConvShape};
 pub use error::Error;
@@ -31,6 +33,7 @@ pub use error::Error;
 pub use lanes::Kernel;
 pub use nearest::NearestIndex;
 pub use norm::GroupNorm;
+pub use winograd::Winograd;
 
 /// The largest dimension of a codebook entry that is served.
 pub const MAX_DIM: usize = 512;

@@ -64,6 +64,31 @@ fn every_kernel_gives_the_definition_to_the_bit() {
     assert!(cases > 100, "{cases}");
 }
 
+/// Pictures that are worked on in several bands of rows.
+#[test]
+fn bands_of_rows_give_the_definition_to_the_bit() {
+    for (side, stride, padding, height) in
+        [(3, 1, (1, 1), 40), (3, 2, (0, 1), 80), (1, 1, (0, 0), 80)]
+    {
+        let (inputs, outputs, width) = (64, 9, 64);
+        let shape = ConvShape {
+            inputs,
+            outputs,
+            side,
+            stride,
+            padding,
+        };
+        let weight = random(1, outputs * inputs * side * side);
+        let (bias, input) = (random(2, outputs), random(3, inputs * height * width));
+        let expected = plain::conv2d(&shape, &weight, &bias, &input, height, width).unwrap();
+        let mut output = vec![f32::NAN; expected.len()];
+        let conv = Conv2d::new(shape, &weight, &bias).unwrap();
+        conv.run(&input, height, width, &mut output).unwrap();
+        let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+        assert!(output.iter().zip(&expected).all(same), "{shape:?}");
+    }
+}
+
 /// In f64 and without any cleverness.
 fn group_norm(groups: usize, weight: &[f32], bias: &[f32], input: &[f32], swish: bool) -> Vec<f64> {
     let positions = input.len() / weight.len();

@@ -4,6 +4,7 @@
 //! [`vqlc_ops::tensor`].
 
 use candle_core::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Tensor};
+use vqlc_ops::ConvShape;
 
 /// A tensor that an operation of this file can take.
 pub(super) fn takes(x: &Tensor) -> bool {
@@ -20,7 +21,44 @@ pub(super) fn values(weight: &Tensor) -> Result<Vec<f32>> {
     weight.flatten_all()?.to_vec1()
 }
 
-pub(super) struct Conv(pub(super) vqlc_ops::Conv2d);
+/// A convolution, computed in the way that is fastest for its shape.
+pub(super) enum Conv {
+    Direct(vqlc_ops::Conv2d),
+    Winograd(vqlc_ops::Winograd),
+}
+
+impl Conv {
+    pub(super) fn new(shape: ConvShape, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        let (weight, bias) = (values(weight)?, values(bias)?);
+        Ok(if vqlc_ops::Winograd::suits(&shape) {
+            let packed = vqlc_ops::Winograd::new(shape, &weight, &bias);
+            Self::Winograd(packed.map_err(Error::wrap)?)
+        } else {
+            let packed = vqlc_ops::Conv2d::new(shape, &weight, &bias);
+            Self::Direct(packed.map_err(Error::wrap)?)
+        })
+    }
+
+    fn shape(&self) -> &ConvShape {
+        match self {
+            Self::Direct(conv) => conv.shape(),
+            Self::Winograd(conv) => conv.shape(),
+        }
+    }
+
+    fn run(
+        &self,
+        input: &[f32],
+        (height, width): (usize, usize),
+        output: &mut [f32],
+    ) -> Result<()> {
+        match self {
+            Self::Direct(conv) => conv.run(input, height, width, output),
+            Self::Winograd(conv) => conv.run(input, height, width, output),
+        }
+        .map_err(Error::wrap)
+    }
+}
 
 impl CustomOp1 for Conv {
     fn name(&self) -> &'static str {
@@ -29,7 +67,7 @@ impl CustomOp1 for Conv {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, _, height, width) = layout.shape().dims4()?;
-        let shape = self.0.shape();
+        let shape = self.shape();
         let empty = || {
             Error::Msg(format!(
                 "a picture of {height} x {width} is too small for the kernel"
@@ -43,9 +81,7 @@ impl CustomOp1 for Conv {
         let mut output = vec![0.0; batch * shape.outputs * rows * columns];
         let inputs = input.chunks_exact(shape.inputs * height * width);
         for (input, output) in inputs.zip(output.chunks_exact_mut(shape.outputs * rows * columns)) {
-            self.0
-                .run(input, height, width, output)
-                .map_err(Error::wrap)?;
+            self.run(input, (height, width), output)?;
         }
         Ok((
             CpuStorage::F32(output),

@@ -55,9 +55,7 @@ impl Conv {
                 stride: window.stride,
                 padding: window.padding,
             };
-            let (weight, bias) = (fast::values(&weight)?, fast::values(&bias)?);
-            let packed = vqlc_ops::Conv2d::new(shape, &weight, &bias).map_err(Error::wrap)?;
-            Some(fast::Conv(packed))
+            Some(fast::Conv::new(shape, &weight, &bias)?)
         } else {
             None
         };

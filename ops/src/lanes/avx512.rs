@@ -52,6 +52,12 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: self proves AVX-512 F.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
     fn sub(self, a: Self::V, b: Self::V) -> Self::V {
         // SAFETY: self proves AVX-512 F.
         unsafe { _mm512_sub_ps(a, b) }

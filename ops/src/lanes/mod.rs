@@ -26,6 +26,7 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     /// As `load`, from any place.
     fn load_from(self, values: &[f32; LANES]) -> Self::V;
     fn store(self, v: Self::V) -> Row;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// The lesser of two numbers; either of them when they are unordered.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;

@@ -1,0 +1,173 @@
+//! 3x3 convolution with stride 1 by Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016, arXiv 1509.09308): a tile of 4x4
+//! outputs costs 36 products for each pair of channels instead of 144.
+//!
+//! ```text
+//! Y = A' ((G g G') . (B' d B)) A      d: 6x6 inputs, g: 3x3 weights, Y: 4x4 outputs, . over inputs: a matrix product at each of 36 places
+//! ```
+//!
+//! Sixteen tiles lie side by side in a vector, from the inputs to the outputs. A part of the picture is worked on at a time, small enough
+//! that what becomes of it stays in a core's second cache. Each output is computed in one order of operations, so its bits depend on
+//! neither kernel, part nor thread; they are not those of [`plain::conv2d`](crate::plain::conv2d), from which they differ by rounding.
+
+mod part;
+mod transform;
+
+use rayon::prelude::*;
+
+use crate::conv::{BLOCK, check, length};
+use crate::lanes::Proven;
+use crate::{ConvShape, Error, Kernel};
+use part::{Part, Scratch};
+use transform::{PLACES, STEP, weights_of};
+
+/// Numbers of transformed input that are held at a time, 1.2 MiB.
+const HELD: usize = PLACES * 128 * 64;
+/// Most tiles of a part.
+const MOST_TILES: usize = 64;
+/// Tasks that a picture is divided into at least, if it can be.
+const TASKS: usize = 4;
+/// The transformed weights are four times the weights: beyond so many they are more than the time saved is worth.
+const MOST_PAIRS: usize = 256 * 256;
+/// With fewer channels the transforms cost more than they save.
+const FEWEST_CHANNELS: usize = 8;
+
+/// A 3x3 convolution with stride 1 and bias, its weights transformed and packed for the CPU.
+#[derive(Clone, Debug)]
+pub struct Winograd {
+    shape: ConvShape,
+    /// For each block of outputs: for each place, for each input, the block's weights.
+    weights: Vec<[f32; BLOCK]>,
+    bias: Vec<[f32; BLOCK]>,
+    kernel: Proven,
+}
+
+impl Winograd {
+    /// Whether a convolution can be computed this way, and is faster so.
+    #[must_use]
+    pub fn suits(shape: &ConvShape) -> bool {
+        shape.side == 3
+            && shape.stride == 1
+            && shape.inputs >= FEWEST_CHANNELS
+            && shape.outputs >= FEWEST_CHANNELS
+            && shape.inputs.saturating_mul(shape.outputs) <= MOST_PAIRS
+    }
+
+    /// Transforms and packs `weight` `[outputs, inputs, 3, 3]` and `bias` `[outputs]`, both row-major.
+    ///
+    /// # Errors
+    /// [`Error::Length`]; [`Error::Empty`] if a number of `shape` is 0 where it may not be; [`Error::Window`] for another side or stride.
+    pub fn new(shape: ConvShape, weight: &[f32], bias: &[f32]) -> Result<Self, Error> {
+        check(&shape, weight, bias)?;
+        if shape.side != 3 || shape.stride != 1 {
+            return Err(Error::Window {
+                side: shape.side,
+                stride: shape.stride,
+            });
+        }
+        let (inputs, outputs) = (shape.inputs, shape.outputs);
+        let blocks = outputs.div_ceil(BLOCK);
+        let mut packed = vec![[0.0; BLOCK]; blocks * PLACES * inputs];
+        packed
+            .par_chunks_mut(PLACES * inputs)
+            .zip(weight.par_chunks(BLOCK * inputs * 9))
+            .for_each(|(packed, weight)| {
+                for (lane, weight) in weight.chunks_exact(inputs * 9).enumerate() {
+                    for (input, taps) in weight.as_chunks::<9>().0.iter().enumerate() {
+                        for (place, value) in weights_of(taps).into_iter().enumerate() {
+                            packed[place * inputs + input][lane] = value;
+                        }
+                    }
+                }
+            });
+        let mut packed_bias = vec![[0.0; BLOCK]; blocks];
+        for (packed, bias) in packed_bias.iter_mut().zip(bias.chunks(BLOCK)) {
+            packed[..bias.len()].copy_from_slice(bias);
+        }
+        Ok(Self {
+            shape,
+            weights: packed,
+            bias: packed_bias,
+            kernel: Proven::best(),
+        })
+    }
+
+    /// The same convolution with a given kernel.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when this processor cannot run it.
+    #[doc(hidden)]
+    pub fn with_kernel(mut self, kernel: Kernel) -> Result<Self, Error> {
+        self.kernel = Proven::new(kernel).ok_or(Error::Kernel { got: kernel })?;
+        Ok(self)
+    }
+
+    /// What it does to sizes.
+    #[must_use]
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// Convolves `input` `[inputs, height, width]` into `output` `[outputs, height', width']`, sizes by [`ConvShape::output`].
+    /// Runs on rayon's current pool; a thread holds up to 2 MiB, and more where there are more than 128 inputs.
+    ///
+    /// # Errors
+    /// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
+    pub fn run(
+        &self,
+        input: &[f32],
+        height: usize,
+        width: usize,
+        output: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = &self.shape;
+        length("input", shape.inputs * height * width, input.len())?;
+        let (Some(rows), Some(columns)) = (shape.output(height), shape.output(width)) else {
+            return Err(Error::Empty { what: "output" });
+        };
+        length("output", shape.outputs * rows * columns, output.len())?;
+        if output.is_empty() {
+            return Err(Error::Empty { what: "output" });
+        }
+        let across = columns.div_ceil(STEP);
+        let most = (HELD / (PLACES * shape.inputs)).clamp(16, MOST_TILES);
+        let down = (most / across).clamp(1, rows.div_ceil(STEP));
+        let bands = rows.div_ceil(down * STEP);
+        let blocks = self.bias.len();
+        let shares = TASKS.div_ceil(bands).min(blocks);
+        let share = blocks.div_ceil(shares);
+        let shares = blocks.div_ceil(share);
+        // A task is a share of the outputs in a band of rows.
+        let mut tasks: Vec<Vec<&mut [f32]>> = Vec::new();
+        tasks.resize_with(bands * shares, || Vec::with_capacity(share * BLOCK));
+        for (channel, plane) in output.chunks_mut(rows * columns).enumerate() {
+            let which = channel / (share * BLOCK);
+            for (band, rows) in plane.chunks_mut(down * STEP * columns).enumerate() {
+                tasks[band * shares + which].push(rows);
+            }
+        }
+        let weights = PLACES * shape.inputs;
+        tasks.into_par_iter().enumerate().for_each_init(
+            Scratch::default,
+            |scratch, (task, mut output)| {
+                let (band, first) = (task / shares, task % shares * share);
+                for left in (0..across).step_by(most) {
+                    self.kernel.run(Part {
+                        inputs: shape.inputs,
+                        before: shape.padding.0,
+                        input,
+                        size: (height, width),
+                        top: band * down,
+                        left,
+                        across: most.min(across - left),
+                        columns,
+                        weights: &self.weights[first * weights..],
+                        bias: &self.bias[first..],
+                        output: &mut output,
+                        scratch,
+                    });
+                }
+            },
+        );
+        Ok(())
+    }
+}
