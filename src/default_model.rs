@@ -8,7 +8,7 @@ use vqlc_model::{Tokenizer, file::ModelFile};
 
 use crate::{
     cli::{DeviceArgs, ModelFileArgs},
-    same_model,
+    process, same_model,
 };
 
 /// The default tokenizer as a folded model file. `vqlc model fold IN assets/default.safetensors --force` replaces it.
@@ -17,8 +17,9 @@ const EMBEDDED: &[u8] = include_bytes!("../assets/default.safetensors");
 /// What the embedded model is, for people.
 pub(crate) const CARD: &str = include_str!("../assets/MODEL_CARD.md");
 
-/// The tokenizer of `--model FILE`, or the embedded one, on the device asked for.
+/// The tokenizer of `--model FILE`, or the embedded one, on the device asked for; and the process set up for running it.
 pub(crate) fn load(model: &ModelFileArgs, device: &DeviceArgs) -> anyhow::Result<Tokenizer> {
+    process::keep_freed_memory();
     let tokenizer = Tokenizer::new(&read(model.model.as_deref())?, &device.device.open()?);
     tokenizer.with_context(|| name(model.model.as_deref()))
 }
