@@ -16,7 +16,7 @@
 #     REFERENCE   here/reference        reference tensors (parity; left out if not there)
 #     PEERS       here/bench            peers_gpu.py and what it imports
 #     IMAGES      here/photos/train     the pictures to train on
-#     CONFIG      here/default.toml     the default model's training, without paths
+#     CONFIG      here/default.toml     the default model's training, without paths (none: the preset small in bf16)
 #     CODEBOOK    here/codebook.safetensors, WEIGHTS here/efficientnet_lite0.safetensors: what it is trained with
 #     CHECKPOINT  here/checkpoint       pieces that an earlier `model` step left (none: training starts anew)
 #     RUN         here/run              where the default model's training writes
@@ -124,6 +124,9 @@ model() {
     fi
   fi
   if [[ -d $run/checkpoints ]]; then resume=(--resume); fi
+  if [[ ! -e $config ]]; then
+    "$vqlc" train tokenizer --print-config small | sed 's/^precision = .*/precision = "bf16"/' > "$config"
+  fi
   deadline=$((deadline - packing))
   # Being out of time is how this step usually ends: the program is interrupted, writes a checkpoint and stops.
   timeout --signal=INT --kill-after=40 $((deadline - SECONDS)) "$vqlc" train tokenizer --config "$config" --images "$images" \
@@ -132,13 +135,14 @@ model() {
   say "training ended with code $code (124: out of time); the end of training.txt:" '```'
   tail -n 40 "$out/training.txt" | tee -a "$report"
   say '```'
-  newest=$(ls -t "$run/checkpoints" 2> /dev/null | head -n 1)
+  case $code in 0 | 3 | 124 | 130) ;; *) failed=1 ;; esac
+  newest=$(ls -t "$run/checkpoints" 2> /dev/null | grep '\.safetensors$' | head -n 1)
   if [[ -z $newest ]]; then
     say "FAILED: no checkpoint in $run/checkpoints"
     failed=1
     return 1
   fi
-  tar -c -C "$run" config.toml metrics.jsonl "checkpoints/$newest" | split -b 15M - "$out/checkpoint.tar."
+  tar -c -C "$run" config.toml metrics.jsonl "checkpoints/$newest" | split -b 15M - "$out/checkpoint.tar." || failed=1
   pieces=("$out"/checkpoint.tar.*)
   say "checkpoint $newest: ${#pieces[@]} pieces, $(du -ch "${pieces[@]}" | tail -n 1 | cut -f 1)"
   if ((${#pieces[@]} > 4)); then
