@@ -201,3 +201,29 @@ fn bench_measures_what_is_asked() {
     );
     vqlc(["bench", "--only", "everything"]).code(1);
 }
+
+/// Also at widths that 32 groups do not divide.
+#[test]
+fn bench_measures_training_steps() {
+    let json = vqlc([
+        "bench",
+        "--json",
+        "--only",
+        "train",
+        "--ch",
+        "4",
+        "--size",
+        "32",
+        "--batch",
+        "1",
+        "--codes",
+        "16",
+        "--seconds",
+        "0",
+    ])
+    .code(0)
+    .json();
+    let result = &json["results"][0];
+    assert_eq!(result["what"], "train");
+    assert!(result["best"].as_f64().unwrap() > 0.0, "{result}");
+}

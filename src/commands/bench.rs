@@ -12,7 +12,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use vqlc_model::rng::Rng;
+use vqlc_model::{DeviceSpec, rng::Rng};
 
 use crate::{
     cli::{DeviceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
@@ -123,14 +123,16 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let threads = args.threads.apply()?;
     let reporter = Reporter::new(&args.out);
     let budget = Duration::from_secs_f64(args.seconds);
+    let on_cpu = args.device.device == DeviceSpec::Cpu;
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         device: args.device.device.to_string(),
         threads,
         results: Vec::new(),
     };
-    let wanted =
-        |what: What| args.only.contains(&what) || args.only.is_empty() && what != What::Train;
+    // On a GPU the assignment is one of gigabytes: for those who ask.
+    let asked = |what: What| what == What::Train || what == What::Assign && !on_cpu;
+    let wanted = |what: What| args.only.contains(&what) || args.only.is_empty() && !asked(what);
     let mut say = |measured: Measured| -> anyhow::Result<()> {
         if !args.out.json {
             print_line(&measured)?;

@@ -83,7 +83,7 @@ struct BuildArgs {
     /// The codebook file to write (.safetensors)
     #[arg(value_name = "OUT", required = true)]
     output: Option<PathBuf>,
-    /// The pretrained encoder whose features are clustered
+    /// The pretrained encoder whose features are clustered: clip-vit-l14, clip-vit-b16, clip-rn50 or efficientnet-lite0
     #[arg(long, value_name = "NAME", required = true)]
     backbone: Option<BackboneKind>,
     /// Its weights: .safetensors, or a PyTorch checkpoint
@@ -169,7 +169,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
     told.finish();
     let Some(codebook) = built? else {
         told.reporter.note(
-            "vqlc: interrupted; the same command with --resume goes on from the last iteration",
+            "vqlc: interrupted; the same command with --resume goes on from the last iteration, if one was finished",
         );
         return Ok(Exit::Interrupted);
     };

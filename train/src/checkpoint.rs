@@ -70,7 +70,10 @@ impl Store {
         let bytes = safetensors::serialize(tensors, Some(HashMap::from([(META.into(), meta)])))
             .map_err(|e| Error::malformed(&path, e.to_string()))?;
         write_whole(&path, &bytes)?;
-        for (_, old) in self.list()?.iter().rev().skip(self.keep) {
+        // What lies ahead of this one was passed over when the run went on: it is no reason to remove one that can be read.
+        let listed = self.list()?;
+        let behind = listed.iter().filter(|(found, _)| *found <= step);
+        for (_, old) in behind.rev().skip(self.keep) {
             fs::remove_file(old).map_err(|e| Error::io(old, e))?;
         }
         Ok(path)
@@ -101,6 +104,14 @@ impl Store {
             )),
             None => Ok(None),
         }
+    }
+
+    /// The newest file, if there is one; it is not read.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last(&self) -> Result<Option<PathBuf>> {
+        Ok(self.list()?.pop().map(|(_, path)| path))
     }
 
     fn path(&self, step: u64) -> PathBuf {

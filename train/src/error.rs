@@ -35,13 +35,13 @@ pub enum Error {
         /// What it was.
         found: String,
     },
-    /// A loss or a gradient is infinite or not a number.
-    #[error(
-        "step {step}: a loss or gradient is not finite; the last checkpoint is whole: go on from it with a lower optimizer.lr or with optimizer.clip"
-    )]
+    /// A loss, a gradient or a weight is infinite or not a number, or the loss is many times what it was.
+    #[error("step {step}: training diverged: a loss, gradient or weight is not finite or far beyond what it was; {}", advice(checkpoint.as_deref()))]
     Diverged {
-        /// The step that could not be made.
+        /// The step that could not be made, or that it was seen after.
         step: u64,
+        /// The newest checkpoint, if there is one.
+        checkpoint: Option<PathBuf>,
     },
     /// A run to go on with that never wrote a checkpoint.
     #[error("{folder}: no checkpoint to go on from; start the run without --resume", folder = folder.display())]
@@ -69,10 +69,27 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
 }
 
+/// What to do about divergence.
+fn advice(checkpoint: Option<&Path>) -> String {
+    const HOW: &str = "a lower optimizer.lr or with optimizer.clip";
+    match checkpoint {
+        Some(path) => format!("go on from {} with --resume and {HOW}", path.display()),
+        None => format!("start anew with {HOW}"),
+    }
+}
+
 /// Results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Divergence at a step, where checkpoints are not known.
+    pub(crate) fn diverged(step: u64) -> Self {
+        Self::Diverged {
+            step,
+            checkpoint: None,
+        }
+    }
+
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io {
             path: path.to_path_buf(),

@@ -27,6 +27,8 @@ const PICTURES: u64 = 64;
 
 /// Trains for `budget` after the warm-up, at least three steps, and measures each.
 pub(super) fn steps(args: &BenchArgs, budget: Duration) -> anyhow::Result<Measured> {
+    // Ctrl-C ends the run, and the folder goes with it.
+    crate::interrupt::install()?;
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let cuda = args.device.device != DeviceSpec::Cpu;
     let side = args.size as usize;
@@ -37,7 +39,7 @@ pub(super) fn steps(args: &BenchArgs, budget: Duration) -> anyhow::Result<Measur
     let weights = folder.path().join("lpips.safetensors");
     random_weights(&weights, 1)?;
     let precision = if cuda { "bf16" } else { "f32" };
-    let set = [
+    let mut set = vec![
         format!("data.images={}", quoted(&pictures)),
         format!("data.size={side}"),
         format!("data.workers={}", rayon::current_num_threads().min(8)),
@@ -56,6 +58,10 @@ pub(super) fn steps(args: &BenchArgs, budget: Duration) -> anyhow::Result<Measur
         // The one that a run ends with is enough to be waited for.
         "checkpoint.every=1000000000".into(),
     ];
+    if !ch.is_multiple_of(32) {
+        // As `VqganConfig::paper_with_width`.
+        set.push("model.norm_group_size=4".into());
+    }
     let config = TokenizerConfig::parse(TokenizerConfig::preset_text("paper-f16")?, &set)?;
     let device = args.device.device.open()?;
     let mut watch = Watch {

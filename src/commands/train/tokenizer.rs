@@ -109,12 +109,16 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
             model.write(&path)?;
             reporter.note(&format!("wrote {}", path.display()));
             let tokenizer = Tokenizer::new(&model, &device)?;
-            let usage = trainer.measure_usage(&tokenizer, &watcher)?;
+            let Some(usage) = trainer.measure_usage(&tokenizer, &mut watcher)? else {
+                return Ok(not_measured(out));
+            };
             (Some(path), usage, trainer.evaluate(&tokenizer)?)
         }
         None => {
             reporter.note("the fc quantizer searches on the unit sphere, which no model file holds: none is written");
-            let usage = trainer.measure_usage(&trainer, &watcher)?;
+            let Some(usage) = trainer.measure_usage(&trainer, &mut watcher)? else {
+                return Ok(not_measured(out));
+            };
             (None, usage, trainer.evaluate(&trainer)?)
         }
     };
@@ -129,7 +133,20 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
     } else {
         text::print(&summary.text())?;
     }
-    Ok(Exit::Ok)
+    Ok(if trainer.unreadable() > 0 {
+        Exit::Skipped
+    } else {
+        Exit::Ok
+    })
+}
+
+/// The run is done, what it is worth is not known.
+fn not_measured(out: &Path) -> Exit {
+    report::say(&format!(
+        "vqlc: interrupted while counting used entries; `vqlc train tokenizer --resume --out {}` measures again",
+        out.display()
+    ));
+    Exit::Interrupted
 }
 
 /// The configuration of a new run, or of the one that goes on.
@@ -163,7 +180,8 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
     };
     if args.resume {
         let going_on = TokenizerConfig::read(&stored, &set)
-            .with_context(|| format!("there is no run to go on with in {}", out.display()))?;
+            .with_context(|| format!("there is no run to go on with in {}", out.display()))?
+            .with_absolute_paths()?;
         if let Some(mut told) = told {
             // The sizes of the codebook were filled in when the run began.
             told.model.n_codes = going_on.model.n_codes;

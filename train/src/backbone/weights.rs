@@ -28,6 +28,8 @@ pub(crate) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensors
     if is_safetensors {
         return read_safetensors(path, wanted);
     }
+    // A file that is not there is no archive of the wrong kind.
+    File::open(path).map_err(|e| Error::io(path, e))?;
     let tensors = read_pth(path).map_err(|e| {
         Error::malformed(
             path,

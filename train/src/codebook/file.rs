@@ -1,6 +1,6 @@
 //! Codebook files: safetensors with the static table B, where it comes from, and its digest.
 
-use std::{collections::HashMap, io::Write as _, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 use half::f16;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use vqlc_model::{digest::hex, file::SOURCE};
 
-use crate::{Error, Result};
+use crate::{Error, Result, files::write_whole};
 
 /// The one metadata key: of several, safetensors stores the order at random, and equal codebooks are to be equal files.
 const META: &str = "vqlc_codebook";
@@ -268,15 +268,5 @@ pub(super) fn write_tensors(
         .collect::<Result<Vec<_>, _>>()
         .map_err(malformed)?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = Path::new(&partial);
-    let written = std::fs::File::create(partial)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(partial, path));
-    written.map_err(|e| {
-        // The write has failed already; what is left of it is only in the way.
-        let _ = std::fs::remove_file(partial);
-        Error::io(path, e)
-    })
+    write_whole(path, &bytes)
 }

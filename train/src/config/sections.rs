@@ -24,7 +24,8 @@ pub struct RunConfig {
     pub steps: u64,
     /// Pictures of one forward pass.
     pub batch: usize,
-    /// Forward passes whose mean gradient makes one step.
+    /// Forward passes whose mean gradient makes one step. On the CPU as many at once as there are threads, each with activations of its
+    /// own: memory is bounded by `batch`.
     pub accumulate: usize,
     /// How products are taken.
     pub precision: Precision,

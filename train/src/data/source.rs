@@ -25,6 +25,12 @@ pub struct Skipped {
     pub reason: String,
 }
 
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name.display(), self.reason)
+    }
+}
+
 /// Reads pictures. The first ones read stay in memory until the budget is used up: the order of an epoch is random, so no other
 /// choice would be asked for sooner. What is kept never changes what is returned.
 #[derive(Debug)]

@@ -9,4 +9,4 @@ mod usage;
 
 pub use frechet::{Moments, frechet_distance};
 pub use pictures::{Luma, Pair, Scores, SsimBorder};
-pub use usage::Usage;
+pub use usage::{Usage, Window};

@@ -71,9 +71,73 @@ impl Usage {
     }
 }
 
+/// How the last tokens of a run used the entries: counts of so many tokens, shown until the next as many are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    tokens: u64,
+    filling: Usage,
+    full: Option<Usage>,
+}
+
+impl Window {
+    /// Of `tokens` tokens, at least.
+    pub fn new(entries: usize, tokens: u64) -> Self {
+        Self {
+            tokens,
+            filling: Usage::new(entries),
+            full: None,
+        }
+    }
+
+    /// Counts token ids.
+    ///
+    /// # Errors
+    /// As [`Usage::add`].
+    pub fn add(&mut self, ids: &[u32]) -> Result<()> {
+        self.filling.add(ids)?;
+        if self.filling.tokens() >= self.tokens {
+            let next = Usage::new(self.filling.counts.len());
+            self.full = Some(std::mem::replace(&mut self.filling, next));
+        }
+        Ok(())
+    }
+
+    /// The last window that was filled; the first one also before it is.
+    pub fn shown(&self) -> &Usage {
+        self.full.as_ref().unwrap_or(&self.filling)
+    }
+
+    /// What a checkpoint keeps: the counts so far, and those of the last window that was filled.
+    pub fn parts(&self) -> (&Usage, Option<&Usage>) {
+        (&self.filling, self.full.as_ref())
+    }
+
+    /// From what a checkpoint kept.
+    pub fn set(&mut self, filling: Usage, full: Option<Usage>) {
+        (self.filling, self.full) = (filling, full);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_is_shown_until_the_next_is_full() {
+        let mut window = Window::new(3, 4);
+        window.add(&[0, 1, 1]).unwrap();
+        assert_eq!(window.shown().counts(), [1, 2, 0]);
+        window.add(&[1]).unwrap();
+        window.add(&[2, 2, 2]).unwrap();
+        assert_eq!(window.shown().counts(), [1, 3, 0]);
+        let mut other = Window::new(3, 4);
+        let (filling, full) = window.parts();
+        other.set(filling.clone(), full.cloned());
+        assert_eq!(other, window);
+        window.add(&[2]).unwrap();
+        assert_eq!(window.shown().counts(), [0, 0, 4]);
+        assert!(window.add(&[3]).is_err());
+    }
 
     #[test]
     fn known_usages() {

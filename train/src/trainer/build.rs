@@ -20,7 +20,7 @@ use crate::{
     data::{Augment, Loader, LoaderOptions, Order, Pictures, Source},
     files::write_whole,
     losses::{discriminator::Discriminator, lpips::Lpips, perceptual::perceptual_loss},
-    metrics::Usage,
+    metrics::Window,
     optim::{Adam, AdamConfig, Ema, Schedule},
     quantizer::{Kind, Quantizer, QuantizerConfig},
 };
@@ -28,6 +28,8 @@ use crate::{
 /// Batches prepared ahead.
 const AHEAD: usize = 4;
 const MIB: u64 = 1 << 20;
+/// Tokens an entry in a window over which utilisation is shown.
+const WINDOW: u64 = 4;
 
 /// The network a perceptual loss stands on.
 pub(super) enum Perceptual {
@@ -44,15 +46,20 @@ impl Perceptual {
         let files = &loss.perceptual_weights;
         let wants = |count: &str| {
             Error::Config(format!(
-                "loss.perceptual_weights names {} files, expected {count} (or loss.perceptual_network = \"none\")",
+                "loss.perceptual_weights (--perceptual-weights) names {} files, expected {count}; or loss.perceptual_network = \"none\"",
                 files.len()
             ))
         };
         Ok(Some(match loss.perceptual_network {
+            PerceptualKind::Lpips if files.is_empty() => {
+                return Err(wants(
+                    "torchvision's VGG16 and the linear layers of lpips (vgg.pth), or one that holds both",
+                ));
+            }
             PerceptualKind::Lpips => Self::Lpips(Lpips::read(files, device, config.compute())?),
             _ => match files.as_slice() {
                 [file] => Self::EfficientNet(efficientnet_lite0(file, device, config.compute())?),
-                _ => return Err(wants("1")),
+                _ => return Err(wants("the one of EfficientNet-Lite0")),
             },
         }))
     }
@@ -157,7 +164,7 @@ impl TokenizerTrainer {
             adam: Adam::new(adam_config)?,
             schedule: schedule(&config)?,
             watching: Watching::new(out, first_step)?,
-            usage: Usage::new(config.model.n_codes),
+            usage: Window::new(config.model.n_codes, WINDOW * config.model.n_codes as u64),
             loader: Loader::start(
                 &source,
                 loader_options(&config),
@@ -193,17 +200,20 @@ impl TokenizerTrainer {
 /// after the other on two, which wait for each other at every operation.
 fn pools(config: &TokenizerConfig, device: &Device) -> Result<Vec<ThreadPool>> {
     let threads = rayon::current_num_threads();
-    let count = threads.min(config.run.accumulate);
+    let accumulate = config.run.accumulate;
+    // Rounds of about one size, so that no part is left over for the last.
+    let count = accumulate.div_ceil(accumulate.div_ceil(threads));
     if !device.is_cpu() || count < 2 {
         return Ok(Vec::new());
     }
-    let pool = || {
-        let builder = ThreadPoolBuilder::new().num_threads(threads / count);
+    let pool = |at: usize| {
+        let own = threads / count + usize::from(at < threads % count);
+        let builder = ThreadPoolBuilder::new().num_threads(own);
         builder
             .build()
             .map_err(|e| Error::Config(format!("no threads: {e}")))
     };
-    (0..count).map(|_| pool()).collect()
+    (0..count).map(pool).collect()
 }
 
 pub(super) fn loader_options(config: &TokenizerConfig) -> LoaderOptions {

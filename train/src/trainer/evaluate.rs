@@ -1,4 +1,4 @@
-//! What a tokenizer is worth: its pictures against the originals, and how much of its codebook is used.
+//! What a tokenizer is worth: its pictures against the originals.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,12 @@ use vqlc_model::{
     image::{Rgb, to_rgb8},
 };
 
-use super::{Progress, TokenizerTrainer, build::order};
+use super::TokenizerTrainer;
 use crate::{
-    Error, Result,
+    Result,
     backbone::{efficientnet_lite0, fd_features},
     config::PerceptualKind,
-    data::{Batch, Loader, LoaderOptions, Order, Pictures, Source},
-    files::write_whole,
+    data::{Loader, LoaderOptions, Order, Pictures, Source},
     losses::perceptual::perceptual_distances,
     metrics::{Moments, Pair, Scores, Usage, frechet_distance},
 };
@@ -122,6 +121,8 @@ pub struct Evaluation {
     pub pictures: u64,
     /// Pictures that could not be read.
     pub skipped: u64,
+    /// Their names, and why.
+    pub left_out: Vec<String>,
     /// Side of the crops, pixels.
     pub size: usize,
     /// Over R, G and B, dB.
@@ -151,41 +152,15 @@ impl Evaluation {
         if let Some(fd) = self.fd_efflite0 {
             text += &format!("FD-EffLite0   {fd:.1}\n");
         }
-        text + &format!(
+        text += &format!(
             "ids           {} different among {} tokens\n",
             self.distinct_ids, self.tokens
-        )
-    }
-}
-
-/// How much of a codebook some tokens use (paper section 4.1).
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct UsageShare {
-    /// Tokens counted.
-    pub tokens: u64,
-    /// Share of the entries used at least once.
-    pub utilisation: f64,
-    /// exp of the entropy of the ids.
-    pub perplexity: f64,
-}
-
-impl UsageShare {
-    fn of(usage: &Usage) -> Self {
-        Self {
-            tokens: usage.tokens(),
-            utilisation: usage.share(),
-            perplexity: usage.perplexity(),
+        );
+        for name in &self.left_out {
+            text += &format!("left out      {name}\n");
         }
+        text
     }
-}
-
-/// Utilisation over the training pictures.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct UsageReport {
-    /// One pass of centre crops.
-    pub plain: UsageShare,
-    /// Seeded crops, as many tokens as `watch.usage_tokens_per_code` asks for.
-    pub crops: UsageShare,
 }
 
 /// Measures `codec` on the pictures of `folder`, with the two EfficientNet figures where `weights` names that network's file.
@@ -231,9 +206,11 @@ pub fn evaluate(
             }
         }
     }
+    let left_out: Vec<String> = (source.skipped().iter()).map(ToString::to_string).collect();
     Ok(Evaluation {
         pictures: scores.pictures(),
-        skipped: source.skipped().len() as u64,
+        skipped: left_out.len() as u64,
+        left_out,
         size,
         psnr: scores.psnr(),
         ssim: scores.ssim(),
@@ -270,43 +247,6 @@ fn tensor(pictures: &[Rgb], side: usize, device: &Device) -> Result<Tensor> {
 }
 
 impl TokenizerTrainer {
-    /// Counts ids over the training pictures and saves the counts as `usage.safetensors` in the run's folder.
-    ///
-    /// # Errors
-    /// Files and tensor operations.
-    pub fn measure_usage(&self, codec: &dyn Codec, progress: &dyn Progress) -> Result<UsageReport> {
-        let data = &self.config.data;
-        let mut counts = [Usage::new(codec.codes()), Usage::new(codec.codes())];
-        let mut options = plain(data.eval_size, data.workers);
-        for batch in Loader::start(&self.source, options, 0)? {
-            count_batch(codec, &batch?, &mut counts[0])?;
-        }
-        let wanted = self.config.watch.usage_tokens_per_code * codec.codes() as u64;
-        options.order = order(&self.config, self.config.run.seed ^ 0x0075_7361_6765);
-        let mut tokens = 0;
-        let mut crops = Loader::start(&self.source, options, 0)?;
-        while tokens < wanted && !progress.stop_requested() {
-            let Some(batch) = crops.next() else { break };
-            tokens += count_batch(codec, &batch?, &mut counts[1])?;
-        }
-        let tensors = ["plain", "crops"]
-            .into_iter()
-            .zip(&counts)
-            .map(|(name, counts)| {
-                let counts: Vec<i64> = counts.counts().iter().map(|&c| c as i64).collect();
-                Ok((name, Tensor::from_vec(counts, codec.codes(), &Device::Cpu)?))
-            });
-        let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
-        let path = self.out.join("usage.safetensors");
-        let bytes = safetensors::serialize(tensors, None)
-            .map_err(|e| Error::malformed(&path, e.to_string()))?;
-        write_whole(&path, &bytes)?;
-        Ok(UsageReport {
-            plain: UsageShare::of(&counts[0]),
-            crops: UsageShare::of(&counts[1]),
-        })
-    }
-
     /// Measures `codec` on `data.eval`; `None` where no folder is named.
     ///
     /// # Errors
@@ -342,10 +282,4 @@ pub(super) fn plain(size: usize, threads: usize) -> LoaderOptions {
         threads,
         ahead: 2,
     }
-}
-
-fn count_batch(codec: &dyn Codec, batch: &Batch, usage: &mut Usage) -> Result<u64> {
-    let ids = codec.ids(&batch.pixels, batch.pictures.len(), batch.size)?;
-    usage.add(&ids)?;
-    Ok(ids.len() as u64)
 }

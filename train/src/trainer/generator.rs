@@ -8,7 +8,7 @@ use vqlc_model::{
 
 use super::{Gan, Perceptual, report::StepReport};
 use crate::{
-    Params, Result, TokenizerConfig,
+    Error, Params, Result, TokenizerConfig,
     losses::{adaptive, hinge},
     optim::Grads,
     quantizer::Quantizer,
@@ -45,6 +45,9 @@ impl Generator<'_> {
         let mut values = StepReport::default();
         let z = self.encoder.forward(x)?;
         let variance = variance(&z)?;
+        if !variance.is_finite() {
+            return Err(Error::diverged(self.step + 1));
+        }
         let mut assigned = None;
         let (z_q, quantizer_loss) = if self.step >= self.config.warm_start.steps {
             let quantized = self.quantizer.forward(&z, true)?;

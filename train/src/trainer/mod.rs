@@ -11,6 +11,7 @@ mod report;
 mod resume;
 mod start;
 mod step;
+mod usage;
 mod watching;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
@@ -24,13 +25,14 @@ use crate::{
     checkpoint::Store,
     data::{Loader, LoaderOptions, Source},
     losses::discriminator::Discriminator,
-    metrics::Usage,
+    metrics::Window,
     optim::{Adam, Ema, Schedule},
     quantizer::Quantizer,
 };
 
-pub use evaluate::{Codec, Evaluation, UsageReport, UsageShare, evaluate};
+pub use evaluate::{Codec, Evaluation, evaluate};
 pub use report::{Progress, StepReport};
+pub use usage::{UsageReport, UsageShare};
 
 use build::Perceptual;
 use report::Means;
@@ -59,12 +61,15 @@ pub struct TokenizerTrainer {
     source: Arc<Source>,
     loader: Loader,
     store: Store,
-    /// Ids since the window began.
-    usage: Usage,
+    /// The last ids.
+    usage: Window,
     watching: Watching,
     /// Steps made.
     step: u64,
 }
+
+/// A loss so many times the lowest of its phase is beyond hope.
+const BLOWN_UP: f64 = 100.0;
 
 /// The adversary and its optimiser.
 struct Gan {
@@ -89,6 +94,7 @@ impl TokenizerTrainer {
     /// [`Error::Diverged`]; what pictures, files and tensor operations report. The last checkpoint stays.
     pub fn run(&mut self, progress: &mut dyn Progress) -> Result<Outcome> {
         let mut means = Means::default();
+        let (mut phase, mut lowest) = ("", f64::INFINITY);
         let (mut since, mut waited) = (Instant::now(), self.loader.waited());
         let mut steps = 0;
         while self.step < self.config.run.steps {
@@ -100,12 +106,15 @@ impl TokenizerTrainer {
                 self.start_quantizing(progress)?;
             }
             let quantized = self.quantizes();
-            let mut report = self.step()?;
+            let mut report = self.step().map_err(|error| self.told_of(error))?;
             report.phase = if quantized {
                 "quantized"
             } else {
                 "autoencoder"
             };
+            if report.phase != phase {
+                (phase, lowest) = (report.phase, f64::INFINITY);
+            }
             means.add(&report);
             steps += 1;
             let last = self.step == self.config.run.steps;
@@ -113,6 +122,7 @@ impl TokenizerTrainer {
                 let elapsed = since.elapsed().as_secs_f64();
                 let wait = (self.loader.waited() - waited).as_secs_f64();
                 let pictures = steps * (self.config.run.batch * self.config.run.accumulate) as u64;
+                let used = self.usage.shown();
                 let line = StepReport {
                     step: report.step,
                     steps: self.config.run.steps,
@@ -120,31 +130,59 @@ impl TokenizerTrainer {
                     lr: report.lr,
                     images_per_s: pictures as f64 / elapsed,
                     data_wait: wait / elapsed,
-                    utilisation: self.usage.share(),
-                    perplexity: self.usage.perplexity(),
-                    tokens: self.usage.tokens(),
+                    utilisation: used.share(),
+                    perplexity: used.perplexity(),
+                    tokens: used.tokens(),
                     ..means.take()
                 };
                 self.watching.line(&line)?;
                 progress.step(&line);
+                lowest = lowest.min(line.loss);
+                if line.loss > BLOWN_UP * lowest {
+                    return Err(self.told_of(Error::diverged(self.step)));
+                }
                 (since, waited, steps) = (Instant::now(), self.loader.waited(), 0);
-            }
-            let grid = self.config.watch.grid_every;
-            if last || grid > 0 && self.step.is_multiple_of(grid) {
-                self.draw_grid()?;
             }
             if last || self.step.is_multiple_of(self.config.checkpoint.every) {
                 self.save(progress)?;
             }
+            let grid = self.config.watch.grid_every;
+            if last || grid > 0 && self.step.is_multiple_of(grid) {
+                self.check_weights()?;
+                self.draw_grid()?;
+            }
         }
         for skipped in self.source.skipped() {
-            progress.note(&format!(
-                "left out {}: {}",
-                skipped.name.display(),
-                skipped.reason
-            ));
+            progress.note(&format!("left out {skipped}"));
         }
         Ok(Outcome::Done)
+    }
+
+    /// That every weight is a finite number.
+    fn check_weights(&self) -> Result<()> {
+        for (_, var) in self.params.iter() {
+            let sum = var.as_tensor().detach().sum_all()?.to_scalar::<f32>()?;
+            if !sum.is_finite() {
+                return Err(self.told_of(Error::diverged(self.step)));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error of divergence that says which checkpoint to go on from.
+    fn told_of(&self, error: Error) -> Error {
+        match error {
+            Error::Diverged { step, .. } => Error::Diverged {
+                step,
+                checkpoint: self.store.last().ok().flatten(),
+            },
+            other => other,
+        }
+    }
+
+    /// Training pictures that could not be read.
+    pub fn unreadable(&self) -> usize {
+        self.source.skipped().len()
     }
 
     /// Steps made so far.

@@ -17,10 +17,15 @@ const GAN: &str = "gan.";
 const GAN_STATE: &str = "gan_state.";
 const GAN_ADAM: &str = "gan_adam.";
 const USAGE: &str = "usage.counts";
+const LAST_USAGE: &str = "usage.last";
 
 impl TokenizerTrainer {
     /// Writes a checkpoint of the state after the last step.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`](crate::Error::Diverged) for weights that are not finite: the one before is worth more.
     pub(super) fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        self.check_weights()?;
         let mut all = vqlc_model::params::Tensors::new();
         add_part(&mut all, PARAMS, self.params.values()?);
         add_part(&mut all, ADAM, self.adam.state(&self.params)?);
@@ -33,8 +38,13 @@ impl TokenizerTrainer {
             add_part(&mut all, GAN_STATE, gan.network.state()?);
             add_part(&mut all, GAN_ADAM, gan.adam.state(&gan.params)?);
         }
-        let counts: Vec<i64> = self.usage.counts().iter().map(|&c| c as i64).collect();
-        all.insert(USAGE.into(), Tensor::new(counts, &Device::Cpu)?);
+        let (filling, full) = self.usage.parts();
+        for (name, usage) in [(USAGE, Some(filling)), (LAST_USAGE, full)] {
+            if let Some(usage) = usage {
+                let counts: Vec<i64> = usage.counts().iter().map(|&c| c as i64).collect();
+                all.insert(name.into(), Tensor::new(counts, &Device::Cpu)?);
+            }
+        }
         let path = self.store.save(self.step, &all)?;
         progress.checkpoint(self.step, &path);
         Ok(())
@@ -60,9 +70,17 @@ impl TokenizerTrainer {
             gan.network.load_state(&part(all, GAN_STATE))?;
             gan.adam.load_state(&gan.params, &part(all, GAN_ADAM))?;
         }
-        if let Some(counts) = all.get(USAGE) {
-            let counts = counts.to_vec1::<i64>()?;
-            self.usage = Usage::from_counts(counts.into_iter().map(|c| c.max(0) as u64).collect());
+        let counted = |name: &str| -> Result<Option<Usage>> {
+            let Some(counts) = all.get(name) else {
+                return Ok(None);
+            };
+            let counts = counts.to_vec1::<i64>()?.into_iter();
+            Ok(Some(Usage::from_counts(
+                counts.map(|c| c.max(0) as u64).collect(),
+            )))
+        };
+        if let Some(filling) = counted(USAGE)? {
+            self.usage.set(filling, counted(LAST_USAGE)?);
         }
         self.step = found.step;
         progress.note(&format!("going on from step {}", found.step));

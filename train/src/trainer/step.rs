@@ -7,10 +7,7 @@ use super::{
     generator::{Generator, Pass, scalar},
     report::StepReport,
 };
-use crate::{Error, Result, losses::hinge, metrics::Usage, optim::Grads};
-
-/// Tokens an entry in a window over which utilisation is counted.
-const WINDOW: u64 = 4;
+use crate::{Error, Result, losses::hinge, optim::Grads};
 
 impl TokenizerTrainer {
     /// Makes the next step and returns its values.
@@ -39,7 +36,7 @@ impl TokenizerTrainer {
                 }
                 sum(&mut generator, pass.grads)?;
                 if let Some((z, ids)) = pass.assigned {
-                    self.count(&ids.to_vec1::<u32>()?)?;
+                    self.usage.add(&ids.to_vec1::<u32>()?)?;
                     assigned.push((z, ids));
                 }
                 for (to, from) in values.losses().into_iter().zip(pass.values.losses()) {
@@ -53,13 +50,18 @@ impl TokenizerTrainer {
                 0.0 => grads.global_norm()?,
                 clip => grads.clip(clip)?,
             };
-            if ![values.loss, values.gradient_norm, values.discriminator]
-                .iter()
-                .all(|v| v.is_finite())
-            {
-                return Err(Error::Diverged {
-                    step: self.step + 1,
-                });
+            let of_discriminator = match &discriminator {
+                Some(grads) => grads.global_norm()?,
+                None => 0.0,
+            };
+            let all = [
+                values.loss,
+                values.gradient_norm,
+                values.discriminator,
+                of_discriminator,
+            ];
+            if !all.iter().all(|v| v.is_finite()) {
+                return Err(Error::diverged(self.step + 1));
             }
             self.adam.step(&self.params, grads, lr)?;
             if let Some(ema) = &mut self.ema {
@@ -124,15 +126,6 @@ impl TokenizerTrainer {
 
     fn discriminator_learns(&self) -> bool {
         self.gan.is_some() && self.step >= self.config.discriminator.start
-    }
-
-    /// Counts ids; a window that is full is begun anew.
-    fn count(&mut self, ids: &[u32]) -> Result<()> {
-        let codes = self.config.model.n_codes;
-        if self.usage.tokens() >= WINDOW * codes as u64 {
-            self.usage = Usage::new(codes);
-        }
-        self.usage.add(ids)
     }
 
     /// Forward and backward of the discriminator.
