@@ -54,7 +54,7 @@ impl VqganConfig {
     /// A configuration by name.
     ///
     /// `paper-f16`: 256x256 -> 16x16 ids, 71.8 M parameters (paper section 4). `paper-f8`: 32x32 ids.
-    /// `small-f16`: the shape of the embedded default model, 4.4 M parameters. `tiny-f16`: for tests.
+    /// `small-f16`: 4.4 M parameters. `tiny-f16`: for tests.
     ///
     /// # Errors
     /// [`Error::Config`] for an unknown name.
