@@ -148,3 +148,51 @@ fn what_cannot_work_is_said_before_the_work() {
     vqlc(["codebook"]).code(1);
     assert!(!folder.path("a").exists());
 }
+
+/// What `vqlc codebook` writes is what `vqlc train tokenizer` takes, sizes and all, also when the run goes on.
+#[test]
+fn a_tokenizer_is_trained_from_a_codebook() {
+    let folder = job();
+    build(&folder, "book.safetensors", &["--codes", "20"]).code(0);
+    let train = |steps: &str, how: &[std::ffi::OsString]| {
+        let mut args = args!["train", "tokenizer", "--out", folder.path("run")].to_vec();
+        args.extend_from_slice(how);
+        for set in [
+            steps,
+            "data.size=32",
+            "data.eval_size=32",
+            "warm_start.steps=1",
+            "warm_start.latents=64",
+            "watch.usage_tokens_per_code=1",
+            "checkpoint.every=1",
+        ] {
+            args.extend(args!["--set", set]);
+        }
+        vqlc(args).code(0)
+    };
+    train(
+        "run.steps=2",
+        &args![
+            "--preset",
+            "tiny",
+            "--images",
+            folder.path("pictures"),
+            "--codebook",
+            folder.path("book.safetensors"),
+            "--perceptual-weights",
+            folder.path("weights.safetensors"),
+            "--set",
+            "loss.perceptual_network=efficientnet",
+            "--set",
+            "loss.perceptual=0.1"
+        ],
+    );
+    train("run.steps=3", &args!["--resume"]);
+    let model = folder.path("run/model.safetensors");
+    let json = vqlc(args!["model", "info", "--json", model]).code(0).json();
+    let config = &json["config"];
+    assert_eq!(
+        (&config["n_codes"], &config["code_dim"]),
+        (&20.into(), &112.into())
+    );
+}

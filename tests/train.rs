@@ -190,6 +190,32 @@ fn the_loss_falls_for_every_quantizer() {
     }
 }
 
+/// Without a projector, with a codebook that is trained too, and in another dimension: each trains, and its model can be used.
+#[test]
+fn the_lc_quantizer_has_options() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, sets) in [
+        ("bare", ["quantizer.projector=false", "model.code_dim=8"]),
+        (
+            "trained",
+            ["quantizer.codebook_trainable=true", "loss.gan=0"],
+        ),
+        ("wide", ["model.embed_dim=16", "loss.gan=0"]),
+    ] {
+        let out = dir.path().join(name);
+        let more: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+        ok(&mut train(&out, &more));
+        let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert!(line["quantizer"].as_f64().unwrap() > 0.0, "{name}: {line}");
+        ok(vqlc()
+            .args(["compress", "--size", "32", "--model"])
+            .arg(out.join("model.safetensors"))
+            .arg(pictures())
+            .arg(dir.path().join(format!("{name}.vqt"))));
+    }
+}
+
 #[test]
 fn wrong_use_is_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
