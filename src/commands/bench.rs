@@ -170,7 +170,11 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         say(kernels::assign(budget, args.device.device)?)?;
     }
     if wanted(What::Train) {
-        say(training::steps(&args, budget)?)?;
+        let measured = training::steps(&args, budget);
+        if crate::interrupt::requested() {
+            return Ok(Exit::Interrupted);
+        }
+        say(measured?)?;
     }
     if args.out.json {
         text::print_json(&report)?;

@@ -143,13 +143,14 @@ impl TokenizerTrainer {
                 }
                 (since, waited, steps) = (Instant::now(), self.loader.waited(), 0);
             }
-            if last || self.step.is_multiple_of(self.config.checkpoint.every) {
-                self.save(progress)?;
-            }
             let grid = self.config.watch.grid_every;
             if last || grid > 0 && self.step.is_multiple_of(grid) {
                 self.check_weights()?;
                 self.draw_grid()?;
+            }
+            // Last: a run that goes on from here must not lack what belongs to this step.
+            if last || self.step.is_multiple_of(self.config.checkpoint.every) {
+                self.save(progress)?;
             }
         }
         for skipped in self.source.skipped() {
