@@ -119,7 +119,24 @@ fn a_killed_run_goes_on_to_the_same_bits_and_its_model_compresses() {
     assert_eq!(losses(&whole), losses(&killed));
     assert_eq!(losses(&whole).len(), 8);
     assert!(whole.join("grids/step-000000004.png").exists());
-    assert!(whole.join("usage.safetensors").exists());
+    // What the run counted at its end, counted again from its model alone.
+    let counts = dir.path().join("counts.safetensors");
+    let printed = ok(vqlc()
+        .args(["train", "usage", "--json", "--size", "32", "--max-scale", "2"])
+        .args(["--tokens-per-code", "1", "--model"])
+        .arg(whole.join("model.safetensors"))
+        .arg("--counts")
+        .arg(&counts)
+        .arg(pictures()));
+    let usage: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(usage["codes"], 64);
+    for way in ["plain", "crops"] {
+        assert_eq!(usage[way], summary["usage"][way], "{way}");
+    }
+    assert_eq!(
+        fs::read(whole.join("usage.safetensors")).unwrap(),
+        fs::read(counts).unwrap()
+    );
 
     let tokens = dir.path().join("out.vqt");
     ok(vqlc()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use vqlc_model::Tokenizer;
 use vqlc_train::trainer;
 
 use crate::{
@@ -47,12 +48,7 @@ pub(crate) struct EvaluateArgs {
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
     let threads = args.threads.apply()?;
     let tokenizer = default_model::load(&args.model, &args.device)?;
-    let size = usize::from(args.size);
-    anyhow::ensure!(
-        size > 0 && size.is_multiple_of(tokenizer.factor()),
-        "--size {size} is not a multiple of {}",
-        tokenizer.factor()
-    );
+    let size = side(args.size, &tokenizer)?;
     let found = trainer::evaluate(
         &tokenizer,
         &args.images,
@@ -70,4 +66,15 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
     } else {
         Exit::Ok
     })
+}
+
+/// `--size` as the side of crops that make whole grids.
+pub(super) fn side(size: u16, tokenizer: &Tokenizer) -> anyhow::Result<usize> {
+    let side = usize::from(size);
+    anyhow::ensure!(
+        side > 0 && side.is_multiple_of(tokenizer.factor()),
+        "--size {size} is not a multiple of {}",
+        tokenizer.factor()
+    );
+    Ok(side)
 }

@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod tokenizer;
+mod usage;
 
 use clap::{Args, Subcommand};
 
@@ -20,11 +21,14 @@ enum TrainCommand {
     Tokenizer(Box<tokenizer::TokenizerArgs>),
     /// Measure a tokenizer on a folder of pictures
     Evaluate(evaluate::EvaluateArgs),
+    /// Count how much of its codebook a tokenizer uses
+    Usage(usage::UsageArgs),
 }
 
 pub(crate) fn run(args: TrainArgs) -> anyhow::Result<Exit> {
     match args.command {
         TrainCommand::Tokenizer(args) => tokenizer::run(&args),
         TrainCommand::Evaluate(args) => evaluate::run(&args),
+        TrainCommand::Usage(args) => usage::run(&args),
     }
 }

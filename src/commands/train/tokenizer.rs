@@ -264,20 +264,14 @@ struct Summary {
 
 impl Summary {
     fn text(&self) -> String {
-        let usage = &self.usage;
         let model = self
             .model
             .as_ref()
             .map_or("none".into(), |path| path.display().to_string());
         let mut text = format!(
-            "model         {model}\nsteps         {}\nplain pass    {:.2} % of the entries used by {} tokens, perplexity {:.0}\nseeded crops  {:.2} % of the entries used by {} tokens, perplexity {:.0}\n",
+            "model         {model}\nsteps         {}\n{}",
             text::count(self.steps),
-            100.0 * usage.plain.utilisation,
-            text::count(usage.plain.tokens),
-            usage.plain.perplexity,
-            100.0 * usage.crops.utilisation,
-            text::count(usage.crops.tokens),
-            usage.crops.perplexity,
+            self.usage.text()
         );
         if let Some(evaluation) = &self.evaluation {
             text += &evaluation.text();

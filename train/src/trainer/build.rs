@@ -16,7 +16,7 @@ use crate::{
     backbone::{EfficientNet, efficientnet_lite0},
     checkpoint::Store,
     codebook::Codebook,
-    config::{PerceptualKind, Precision},
+    config::{DataConfig, PerceptualKind, Precision},
     data::{Augment, Loader, LoaderOptions, Order, Pictures, Source},
     files::write_whole,
     losses::{discriminator::Discriminator, lpips::Lpips, perceptual::perceptual_loss},
@@ -230,11 +230,16 @@ pub(super) fn loader_options(config: &TokenizerConfig) -> LoaderOptions {
 pub(super) fn order(config: &TokenizerConfig, seed: u64) -> Order {
     Order::Shuffled {
         seed,
-        augment: Augment {
-            min_scale: config.data.min_scale,
-            max_scale: config.data.max_scale,
-            flip: config.data.flip,
-        },
+        augment: augment(&config.data),
+    }
+}
+
+/// How crops are drawn.
+pub(super) fn augment(data: &DataConfig) -> Augment {
+    Augment {
+        min_scale: data.min_scale,
+        max_scale: data.max_scale,
+        flip: data.flip,
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
 
 pub use evaluate::{Codec, Evaluation, evaluate};
 pub use report::{Progress, StepReport};
-pub use usage::{UsageReport, UsageShare};
+pub use usage::{UsageCounts, UsageOptions, UsageReport, UsageShare, count_usage};
 
 use build::Perceptual;
 use report::Means;

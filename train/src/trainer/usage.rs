@@ -1,18 +1,22 @@
 //! How much of the codebook is used by the training pictures (paper section 4.1).
 
+use std::{path::Path, sync::Arc};
+
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-use super::{Codec, Progress, TokenizerTrainer, build::order, evaluate::plain};
+use super::{Codec, Progress, TokenizerTrainer, build::augment, evaluate::plain};
 use crate::{
     Error, Result,
-    data::{Augment, Batch, Loader, Order},
+    data::{Augment, Batch, Loader, Order, Source},
     files::write_whole,
     metrics::Usage,
 };
 
 /// Says how far a long count is so many times.
 const NOTES: u64 = 10;
+/// Keeps the crops that are counted apart from those that were learnt from.
+const CROPS: u64 = 0x0075_7361_6765;
 
 /// How much of a codebook some tokens use (paper section 4.1).
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -40,8 +44,116 @@ impl UsageShare {
 pub struct UsageReport {
     /// One pass of centre crops.
     pub plain: UsageShare,
-    /// Seeded crops, as many tokens as `watch.usage_tokens_per_code` asks for.
+    /// Seeded crops, as many tokens an entry as was asked for.
     pub crops: UsageShare,
+}
+
+impl UsageReport {
+    /// The figures as lines of text; crops that were not counted have none.
+    pub fn text(&self) -> String {
+        let ways = [("plain pass", &self.plain), ("seeded crops", &self.crops)];
+        let counted = ways.into_iter().filter(|(_, share)| share.tokens > 0);
+        counted
+            .map(|(name, share)| {
+                format!(
+                    "{name:<14}{:.2} % of the entries used by {} tokens, perplexity {:.0}\n",
+                    100.0 * share.utilisation,
+                    share.tokens,
+                    share.perplexity
+                )
+            })
+            .collect()
+    }
+}
+
+/// How pictures are gone through when ids are counted.
+#[derive(Clone, Copy, Debug)]
+pub struct UsageOptions {
+    /// Side of the crops, pixels.
+    pub size: usize,
+    /// How the seeded crops are drawn.
+    pub augment: Augment,
+    /// What they are drawn from.
+    pub seed: u64,
+    /// How many tokens of them an entry; 0 takes the plain pass only.
+    pub tokens_per_code: u64,
+    /// Threads that read and decode.
+    pub threads: usize,
+}
+
+/// How often each entry was chosen, in both ways of going through the pictures.
+#[derive(Clone, Debug)]
+pub struct UsageCounts {
+    /// One pass of centre crops.
+    pub plain: Usage,
+    /// Seeded crops.
+    pub crops: Usage,
+}
+
+impl UsageCounts {
+    /// What they come to.
+    pub fn report(&self) -> UsageReport {
+        UsageReport {
+            plain: UsageShare::of(&self.plain),
+            crops: UsageShare::of(&self.crops),
+        }
+    }
+
+    /// Writes the counts as safetensors: `plain` and `crops`, i64 `[N]` each.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let tensors = [("plain", &self.plain), ("crops", &self.crops)]
+            .into_iter()
+            .map(|(name, usage)| {
+                let counts: Vec<i64> = usage.counts().iter().map(|&c| c as i64).collect();
+                let entries = counts.len();
+                Ok((name, Tensor::from_vec(counts, entries, &Device::Cpu)?))
+            });
+        let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
+        let bytes = safetensors::serialize(tensors, None)
+            .map_err(|e| Error::malformed(path, e.to_string()))?;
+        write_whole(path, &bytes)
+    }
+}
+
+/// Counts the ids of the pictures of `source`. `go_on` is told the counts after each batch; where it answers no, the outcome is `None`.
+///
+/// # Errors
+/// Pictures, and tensor operations.
+pub fn count_usage(
+    codec: &dyn Codec,
+    source: &Arc<Source>,
+    options: &UsageOptions,
+    go_on: &mut dyn FnMut(&UsageCounts) -> bool,
+) -> Result<Option<UsageCounts>> {
+    let mut counts = UsageCounts {
+        plain: Usage::new(codec.codes()),
+        crops: Usage::new(codec.codes()),
+    };
+    let mut loading = plain(options.size, options.threads);
+    for batch in Loader::start(source, loading, 0)? {
+        count_batch(codec, &batch?, &mut counts.plain)?;
+        if !go_on(&counts) {
+            return Ok(None);
+        }
+    }
+    loading.order = Order::Shuffled {
+        seed: options.seed ^ CROPS,
+        augment: options.augment,
+    };
+    let wanted = options.tokens_per_code * codec.codes() as u64;
+    let mut tokens = 0;
+    let mut crops = Loader::start(source, loading, 0)?;
+    while tokens < wanted {
+        let Some(batch) = crops.next() else { break };
+        tokens += count_batch(codec, &batch?, &mut counts.crops)?;
+        if !go_on(&counts) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(counts))
 }
 
 impl TokenizerTrainer {
@@ -59,53 +171,33 @@ impl TokenizerTrainer {
         progress: &mut dyn Progress,
     ) -> Result<Option<UsageReport>> {
         let data = &self.config.data;
-        let mut counts = [Usage::new(codec.codes()), Usage::new(codec.codes())];
-        let mut options = plain(data.eval_size, data.workers);
-        for batch in Loader::start(&self.source, options, 0)? {
-            if progress.stop_requested() {
-                return Ok(None);
-            }
-            count_batch(codec, &batch?, &mut counts[0])?;
-        }
-        let wanted = self.config.watch.usage_tokens_per_code * codec.codes() as u64;
-        options.order = order(&self.config, self.config.run.seed ^ 0x0075_7361_6765);
-        if let Order::Shuffled { augment, .. } = &mut options.order {
-            *augment = of_size(*augment, data.size, data.eval_size);
-        }
-        let (mut tokens, mut said) = (0, 0);
-        let mut crops = Loader::start(&self.source, options, 0)?;
-        while tokens < wanted {
-            if progress.stop_requested() {
-                return Ok(None);
-            }
-            let Some(batch) = crops.next() else { break };
-            tokens += count_batch(codec, &batch?, &mut counts[1])?;
-            let tenths = NOTES * tokens / wanted;
+        let options = UsageOptions {
+            size: data.eval_size,
+            augment: of_size(augment(data), data.size, data.eval_size),
+            seed: self.config.run.seed,
+            tokens_per_code: self.config.watch.usage_tokens_per_code,
+            threads: data.workers,
+        };
+        let wanted = options.tokens_per_code * codec.codes() as u64;
+        let mut said = 0;
+        let mut go_on = |counts: &UsageCounts| {
+            let tokens = counts.crops.tokens();
+            let tenths = NOTES * tokens / wanted.max(1);
             if tenths > said {
                 said = tenths;
                 progress.note(&format!(
                     "counting used entries: {} % of {wanted} tokens, {:.2} % used",
                     (100 * tokens / wanted).min(100),
-                    100.0 * counts[1].share()
+                    100.0 * counts.crops.share()
                 ));
             }
-        }
-        let tensors = ["plain", "crops"]
-            .into_iter()
-            .zip(&counts)
-            .map(|(name, counts)| {
-                let counts: Vec<i64> = counts.counts().iter().map(|&c| c as i64).collect();
-                Ok((name, Tensor::from_vec(counts, codec.codes(), &Device::Cpu)?))
-            });
-        let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
-        let path = self.out.join("usage.safetensors");
-        let bytes = safetensors::serialize(tensors, None)
-            .map_err(|e| Error::malformed(&path, e.to_string()))?;
-        write_whole(&path, &bytes)?;
-        Ok(Some(UsageReport {
-            plain: UsageShare::of(&counts[0]),
-            crops: UsageShare::of(&counts[1]),
-        }))
+            !progress.stop_requested()
+        };
+        let Some(counts) = count_usage(codec, &self.source, &options, &mut go_on)? else {
+            return Ok(None);
+        };
+        counts.write(&self.out.join("usage.safetensors"))?;
+        Ok(Some(counts.report()))
     }
 }
 
