@@ -6,7 +6,7 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use vqlc_ops::{Conv2d, ConvShape, Winograd};
+use vqlc_ops::{Conv2d, ConvShape, Input, Store, Winograd};
 
 /// Channels in and out, and the side of the picture.
 const SHAPES: [(usize, usize); 8] = [
@@ -33,6 +33,7 @@ fn convolutions(c: &mut Criterion) {
         };
         let (weight, bias) = (draw(9 * channels * channels), draw(channels));
         let input = draw(channels * side * side);
+        let read = Input::new(&input, side, side);
         let mut output = vec![0.0; input.len()];
         let direct = Conv2d::new(shape, &weight, &bias).expect("a convolution");
         let winograd = Winograd::new(shape, &weight, &bias).expect("a convolution");
@@ -42,14 +43,10 @@ fn convolutions(c: &mut Criterion) {
             .throughput(Throughput::Elements(products as u64))
             .sample_size(20);
         group.bench_function("direct", |b| {
-            b.iter(|| direct.run(&input, side, side, &mut output).expect("sizes"))
+            b.iter(|| direct.run(read, &mut output, Store::Over).expect("sizes"))
         });
         group.bench_function("winograd", |b| {
-            b.iter(|| {
-                winograd
-                    .run(&input, side, side, &mut output)
-                    .expect("sizes")
-            })
+            b.iter(|| winograd.run(read, &mut output, Store::Over).expect("sizes"))
         });
         group.finish();
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use crate::lanes::{Job, LANES, Lanes, Proven};
-use crate::{Error, Kernel};
+use crate::{Error, Input, Kernel, Store};
 
 /// Output channels computed together.
 pub(crate) const BLOCK: usize = 8;
@@ -70,10 +70,8 @@ impl Conv2d {
         let taps = shape.inputs * shape.side * shape.side;
         let blocks = shape.outputs.div_ceil(BLOCK);
         let mut packed = vec![[0.0; BLOCK]; blocks * taps];
-        let mut packed_bias = vec![[0.0; BLOCK]; blocks];
-        for (output, (row, &b)) in weight.chunks_exact(taps).zip(bias).enumerate() {
+        for (output, row) in weight.chunks_exact(taps).enumerate() {
             let (block, lane) = (output / BLOCK, output % BLOCK);
-            packed_bias[block][lane] = b;
             for (packed, &w) in packed[block * taps..].iter_mut().zip(row) {
                 packed[lane] = w;
             }
@@ -81,9 +79,63 @@ impl Conv2d {
         Ok(Self {
             shape,
             weights: packed,
-            bias: packed_bias,
+            bias: in_blocks(bias),
             kernel: Proven::best(),
         })
+    }
+
+    /// A 1x1 convolution without bias whose weights are a matrix `[outputs, inputs]`.
+    pub(crate) fn of_rows(kernel: Proven, inputs: usize, outputs: usize, matrix: &[f32]) -> Self {
+        Self::of_matrix(kernel, inputs, outputs, |input, output| {
+            matrix[output * inputs + input]
+        })
+    }
+
+    /// As [`Self::of_rows`], of the first columns of a matrix `[inputs, pitch]`.
+    pub(crate) fn of_columns(
+        kernel: Proven,
+        inputs: usize,
+        outputs: usize,
+        matrix: &[f32],
+        pitch: usize,
+    ) -> Self {
+        Self::of_matrix(kernel, inputs, outputs, |input, output| {
+            matrix[input * pitch + output]
+        })
+    }
+
+    fn of_matrix(
+        kernel: Proven,
+        inputs: usize,
+        outputs: usize,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
+        let blocks = outputs.div_ceil(BLOCK);
+        let mut weights = vec![[0.0; BLOCK]; blocks * inputs];
+        weights
+            .par_chunks_mut(inputs)
+            .enumerate()
+            .for_each(|(block, weights)| {
+                let first = block * BLOCK;
+                let count = BLOCK.min(outputs - first);
+                for (input, weights) in weights.iter_mut().enumerate() {
+                    for (lane, to) in weights[..count].iter_mut().enumerate() {
+                        *to = weight(input, first + lane);
+                    }
+                }
+            });
+        Self {
+            shape: ConvShape {
+                inputs,
+                outputs,
+                side: 1,
+                stride: 1,
+                padding: (0, 0),
+            },
+            weights,
+            bias: vec![[0.0; BLOCK]; blocks],
+            kernel,
+        }
     }
 
     /// The same convolution with a given kernel.
@@ -107,29 +159,19 @@ impl Conv2d {
     ///
     /// # Errors
     /// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
-    pub fn run(
-        &self,
-        input: &[f32],
-        height: usize,
-        width: usize,
-        output: &mut [f32],
-    ) -> Result<(), Error> {
+    pub fn run(&self, input: Input<'_>, output: &mut [f32], store: Store) -> Result<(), Error> {
         let shape = &self.shape;
-        length("input", shape.inputs * height * width, input.len())?;
+        input.check(shape.inputs)?;
+        let (mut rows, mut columns) = output_size(shape, &input, output)?;
         // Where rows do not matter, one long row wastes no lanes; rows of whole tiles waste none either, and can be cut into bands.
-        let (height, width) = if shape.is_flat() && !width.is_multiple_of(TILE) {
-            (1, height * width)
+        let flat = shape.is_flat() && !columns.is_multiple_of(TILE) && input.plain().is_some();
+        let input = if flat {
+            (rows, columns) = (1, rows * columns);
+            input.as_row()
         } else {
-            (height, width)
+            input
         };
-        let (Some(rows), Some(columns)) = (shape.output(height), shape.output(width)) else {
-            return Err(Error::Empty { what: "output" });
-        };
-        length("output", shape.outputs * rows * columns, output.len())?;
-        if output.is_empty() {
-            return Err(Error::Empty { what: "output" });
-        }
-        let planes = Planes::new(shape, input, height, width, columns);
+        let planes = Planes::new(self.kernel, shape, input, columns);
         let taps = planes.taps(shape.side);
         Sums {
             kernel: self.kernel,
@@ -139,6 +181,7 @@ impl Conv2d {
             step: shape.stride * planes.row,
             weights: &self.weights,
             bias: &self.bias,
+            store,
         }
         .run(output, (rows, columns));
         Ok(())
@@ -158,6 +201,7 @@ pub(crate) struct Sums<'a> {
     pub(crate) weights: &'a [[f32; BLOCK]],
     /// Of each block; none is 0.
     pub(crate) bias: &'a [[f32; BLOCK]],
+    pub(crate) store: Store,
 }
 
 impl Sums<'_> {
@@ -166,7 +210,13 @@ impl Sums<'_> {
     pub(crate) fn run(&self, output: &mut [f32], (rows, columns): (usize, usize)) {
         let outputs = output.len() / (rows * columns);
         let blocks = outputs.div_ceil(BLOCK);
-        let band = (BAND / (self.inputs * self.step)).clamp(1, rows);
+        // Of the input, for a row of the output.
+        let numbers = if self.planes.plane < self.planes.row {
+            self.step
+        } else {
+            self.inputs * self.step
+        };
+        let band = (BAND / numbers).clamp(1, rows);
         let mut tasks: Vec<Vec<&mut [f32]>> = Vec::new();
         tasks.resize_with(rows.div_ceil(band) * blocks, || Vec::with_capacity(BLOCK));
         for (channel, plane) in output.chunks_mut(rows * columns).enumerate() {
@@ -190,77 +240,65 @@ impl Sums<'_> {
                     bias: self.bias.get(block).unwrap_or(&[0.0; BLOCK]),
                     output: &mut output,
                     columns,
+                    store: self.store,
                 });
             });
     }
 }
 
-/// The picture with its zeros around it. Columns are sorted by their remainder modulo the stride, so that those of one kernel column
-/// lie side by side for neighbouring outputs.
+/// The picture with its zeros around it: rows of all channels side by side, so that what an output is a sum of lies close together.
+/// Columns are sorted by their remainder modulo the stride, so that those of one kernel column lie side by side for neighbouring outputs.
 pub(crate) struct Planes<'a> {
     pub(crate) values: Cow<'a, [f32]>,
-    /// Values of a channel.
+    /// Values from a channel to the next.
     pub(crate) plane: usize,
-    /// Values of a row, all remainders.
+    /// Values from a row of a channel to the next.
     pub(crate) row: usize,
-    /// Values of a row of one remainder: whole tiles and the reach of the kernel.
+    /// Values of a row of one channel and one remainder: whole tiles and the reach of the kernel.
     part: usize,
     stride: usize,
 }
 
 impl<'a> Planes<'a> {
     /// For `shape`'s kernel laid at `columns` places of a row.
-    pub(crate) fn new(
-        shape: &ConvShape,
-        input: &'a [f32],
-        height: usize,
-        width: usize,
-        columns: usize,
-    ) -> Self {
-        let ConvShape {
-            side,
-            stride,
-            padding,
-            ..
-        } = *shape;
+    pub(crate) fn new(kernel: Proven, shape: &ConvShape, input: Input<'a>, columns: usize) -> Self {
+        let (stride, (height, width)) = (shape.stride, (input.height(), input.width()));
         // Room for whole tiles, shifted by the farthest kernel column.
-        let part = columns.next_multiple_of(TILE) + (side - 1) / stride;
-        let row = stride * part;
-        let padded = height + padding.0 + padding.1;
-        let plane = padded * row;
-        let mut planes = Self {
-            values: Cow::Borrowed(input),
+        let part = columns.next_multiple_of(TILE) + (shape.side - 1) / stride;
+        let plane = stride * part;
+        let padded = height + shape.padding.0 + shape.padding.1;
+        if let Some(values) = input.plain()
+            && (stride, plane, padded) == (1, width, height)
+        {
+            return Self {
+                values: Cow::Borrowed(values),
+                plane: height * width,
+                row: width,
+                part,
+                stride,
+            };
+        }
+        let row = shape.inputs * plane;
+        let mut values = vec![0.0; padded * row];
+        values.par_chunks_mut(row).enumerate().for_each(|(y, row)| {
+            if let Some(y) = y.checked_sub(shape.padding.0).filter(|&y| y < height) {
+                kernel.run(RowJob {
+                    input,
+                    y,
+                    before: shape.padding.0,
+                    stride,
+                    part,
+                    row,
+                });
+            }
+        });
+        Self {
+            values: Cow::Owned(values),
             plane,
             row,
             part,
             stride,
-        };
-        if stride == 1 && row == width && padded == height {
-            return planes;
         }
-        let mut values = vec![0.0; shape.inputs * plane];
-        values
-            .par_chunks_mut(plane)
-            .zip(input.par_chunks(height * width))
-            .for_each(|(plane, channel)| {
-                for (y, line) in channel.chunks_exact(width).enumerate() {
-                    let to = &mut plane[(y + padding.0) * row..][..row];
-                    if stride == 1 {
-                        let count = width.min(part.saturating_sub(padding.0));
-                        to[padding.0..padding.0 + count].copy_from_slice(&line[..count]);
-                        continue;
-                    }
-                    for (x, &value) in line.iter().enumerate() {
-                        let x = x + padding.0;
-                        // Columns behind the last kernel position have no place.
-                        if x / stride < part {
-                            to[(x % stride) * part + x / stride] = value;
-                        }
-                    }
-                }
-            });
-        planes.values = Cow::Owned(values);
-        planes
     }
 
     /// Where a kernel row and column starts, from the place of the output.
@@ -272,6 +310,65 @@ impl<'a> Planes<'a> {
     pub(crate) fn taps(&self, side: usize) -> Vec<usize> {
         let taps = (0..side).flat_map(|ky| (0..side).map(move |kx| (ky, kx)));
         taps.map(|(ky, kx)| self.tap(ky, kx)).collect()
+    }
+}
+
+/// One row of the picture, of all channels.
+struct RowJob<'a, 'b> {
+    input: Input<'a>,
+    y: usize,
+    /// Columns of zeros before the picture.
+    before: usize,
+    stride: usize,
+    /// See [`Planes`].
+    part: usize,
+    row: &'b mut [f32],
+}
+
+impl Job for RowJob<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let Self {
+            before,
+            stride,
+            part,
+            ..
+        } = self;
+        let channels = self.row.chunks_exact_mut(stride * part).enumerate();
+        // Columns behind the last kernel position have no place.
+        let count = self
+            .input
+            .width()
+            .min((stride * part).saturating_sub(before));
+        if stride == 1 {
+            for (channel, row) in channels {
+                self.input
+                    .read(channel, self.y, 0, &mut row[before..before + count]);
+            }
+            return;
+        }
+        let mut line = vec![0.0; (before + count).next_multiple_of(stride)];
+        for (channel, row) in channels {
+            self.input
+                .read(channel, self.y, 0, &mut line[before..before + count]);
+            if let [even, odd] = row
+                .chunks_exact_mut(part)
+                .collect::<Vec<_>>()
+                .as_mut_slice()
+            {
+                // The only stride of the networks, without a division for each column.
+                let pairs = line.as_chunks::<2>().0;
+                for (pair, (even, odd)) in pairs.iter().zip(even.iter_mut().zip(odd.iter_mut())) {
+                    [*even, *odd] = *pair;
+                }
+                continue;
+            }
+            for (x, &value) in line.iter().enumerate() {
+                row[(x % stride) * part + x / stride] = value;
+            }
+        }
     }
 }
 
@@ -290,6 +387,7 @@ struct BlockJob<'a, 'b> {
     /// At most [`BLOCK`] channels, each `[rows, columns]`.
     output: &'a mut [&'b mut [f32]],
     columns: usize,
+    store: Store,
 }
 
 impl Job for BlockJob<'_, '_> {
@@ -320,7 +418,7 @@ impl BlockJob<'_, '_> {
                     for (output, sums) in self.output[first..].iter_mut().zip(&sums) {
                         let row = &mut output[y * self.columns..][..self.columns];
                         for (to, &sum) in row[x..].chunks_mut(LANES).zip(sums) {
-                            to.copy_from_slice(&lanes.store(sum).0[..to.len()]);
+                            self.store.put(&lanes.store(sum).0[..to.len()], to);
                         }
                     }
                 }
@@ -376,6 +474,32 @@ pub(crate) fn check(shape: &ConvShape, weight: &[f32], bias: &[f32]) -> Result<(
     }
     length("weight", shape.weights(), weight.len())?;
     length("bias", shape.outputs, bias.len())
+}
+
+/// Rows and columns of the output, whose length is checked.
+pub(crate) fn output_size(
+    shape: &ConvShape,
+    input: &Input<'_>,
+    output: &[f32],
+) -> Result<(usize, usize), Error> {
+    let sizes = (shape.output(input.height()), shape.output(input.width()));
+    let (Some(rows), Some(columns)) = sizes else {
+        return Err(Error::Empty { what: "output" });
+    };
+    length("output", shape.outputs * rows * columns, output.len())?;
+    if output.is_empty() {
+        return Err(Error::Empty { what: "output" });
+    }
+    Ok((rows, columns))
+}
+
+/// A number for each output channel, by blocks; those behind the last are 0.
+pub(crate) fn in_blocks(bias: &[f32]) -> Vec<[f32; BLOCK]> {
+    let mut blocks = vec![[0.0; BLOCK]; bias.len().div_ceil(BLOCK)];
+    for (block, bias) in blocks.iter_mut().zip(bias.chunks(BLOCK)) {
+        block[..bias.len()].copy_from_slice(bias);
+    }
+    blocks
 }
 
 pub(crate) fn length(what: &'static str, expected: usize, got: usize) -> Result<(), Error> {

@@ -3,7 +3,8 @@
 //! - [`NearestIndex`]: the exact nearest codebook entry, [`plain::nearest`] is its definition.
 //! - [`Conv2d`]: convolution, [`plain::conv2d`] is its definition.
 //! - [`Winograd`]: 3x3 convolution with fewer products, equal to it but for rounding.
-//! - [`GroupNorm`]: group normalisation with swish.
+//! - [`GroupNorm`]: group normalisation with swish. Convolutions read an [`Input`] that is normalised on the way, or doubled in size.
+//! - [`attention`]: self-attention over the positions of a picture.
 //! - [`mod@tensor`]: operations on candle's tensors, with gradients.
 //!
 //! All give the same results to the bit on every processor and for every number of threads; products in bf16, which only some
@@ -13,6 +14,7 @@
 
 #[cfg_attr(not(target_arch = "x86_64"), path = "amx_none.rs")]
 mod amx;
+mod attention;
 mod check;
 mod conv;
 mod conv_grad;
@@ -20,6 +22,7 @@ mod conv_grad;
 mod cuda;
 mod depthwise;
 mod error;
+mod input;
 mod lanes;
 mod nearest;
 mod norm;
@@ -27,12 +30,16 @@ pub mod plain;
 pub mod tensor;
 mod winograd;
 
+pub use attention::attention;
+#[doc(hidden)]
+pub use attention::attention_with_kernel;
 pub use conv::{Conv2d, ConvShape};
 pub use error::Error;
+pub use input::{Input, Store};
 #[doc(hidden)]
 pub use lanes::Kernel;
 pub use nearest::NearestIndex;
-pub use norm::GroupNorm;
+pub use norm::{GroupNorm, Scales};
 pub use winograd::Winograd;
 
 /// The largest dimension of a codebook entry that is served.

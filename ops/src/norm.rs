@@ -72,6 +72,27 @@ impl GroupNorm {
         self.run_batch(1, input, output).map(drop)
     }
 
+    /// What normalising `input` `[channels, positions]` comes to for each channel: for a convolution that normalises what it reads.
+    /// Runs on rayon's current pool.
+    ///
+    /// # Errors
+    /// [`Error::Length`], [`Error::Empty`].
+    pub fn scales(&self, input: &[f32]) -> Result<Scales, Error> {
+        let group = self.group_length(1, input)?;
+        let of_groups = input.par_chunks(group).enumerate().map(|(index, input)| {
+            let (weight, bias) = self.of_group(index);
+            let moments = self.kernel.run(MomentsJob(input));
+            let channels = weight.iter().zip(bias);
+            channels
+                .map(|(&weight, &bias)| Scale::new(moments, self.eps, weight, bias))
+                .collect::<Vec<_>>()
+        });
+        Ok(Scales {
+            channels: of_groups.collect::<Vec<_>>().concat(),
+            swish: self.swish,
+        })
+    }
+
     /// As [`Self::run`], of `[batch, channels, positions]`, each picture by itself. Gives the moments of each group of each picture.
     pub(crate) fn run_batch(
         &self,
@@ -130,16 +151,107 @@ pub(crate) struct Moments {
 impl Moments {
     #[inline(always)]
     fn of(values: &[f32]) -> Self {
+        let (mut sums, mut squares) = ([0.0; SUMS], [0.0; SUMS]);
+        let (chunks, rest) = values.as_chunks::<SUMS>();
+        for chunk in chunks {
+            for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(chunk) {
+                let x = f64::from(x);
+                *sum += x;
+                *square = x.mul_add(x, *square);
+            }
+        }
+        for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(rest) {
+            let x = f64::from(x);
+            *sum += x;
+            *square = x.mul_add(x, *square);
+        }
         let n = values.len() as f64;
-        let mean = sum(values, |x| x) / n;
-        let variance = sum(values, |x| (x - mean) * (x - mean)) / n;
-        Self { mean, variance }
+        let mean = sums.iter().sum::<f64>() / n;
+        // In one pass over f32 values f64 has digits to spare: what cancels is 1e-16 of the mean square.
+        let variance = squares.iter().sum::<f64>() / n - mean * mean;
+        Self {
+            mean,
+            variance: variance.max(0.0),
+        }
     }
 
     /// One over the standard deviation.
     #[inline(always)]
     fn scale(self, eps: f64) -> f64 {
         1.0 / (self.variance + eps).sqrt()
+    }
+}
+
+/// What one channel is multiplied by, and what is added then.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    factor: f32,
+    offset: f32,
+}
+
+impl Scale {
+    #[inline(always)]
+    fn new(moments: Moments, eps: f64, weight: f32, bias: f32) -> Self {
+        let factor = f64::from(weight) * moments.scale(eps);
+        Self {
+            factor: factor as f32,
+            offset: (f64::from(bias) - factor * moments.mean) as f32,
+        }
+    }
+
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        x.mul_add(self.factor, self.offset)
+    }
+}
+
+/// A normalisation of known values, channel by channel.
+#[derive(Clone, Debug)]
+pub struct Scales {
+    channels: Vec<Scale>,
+    swish: bool,
+}
+
+impl Scales {
+    pub(crate) fn check(&self, channels: usize) -> Result<(), Error> {
+        length("scales", channels, self.channels.len())
+    }
+
+    /// Normalises values of a channel.
+    #[inline(always)]
+    pub(crate) fn apply(&self, channel: usize, from: &[f32], to: &mut [f32]) {
+        let scale = self.channels[channel];
+        if self.swish {
+            for (y, &x) in to.iter_mut().zip(from) {
+                *y = swish(scale.of(x));
+            }
+        } else {
+            for (y, &x) in to.iter_mut().zip(from) {
+                *y = scale.of(x);
+            }
+        }
+    }
+
+    /// As [`Self::apply`], where the values are.
+    #[inline(always)]
+    pub(crate) fn apply_in_place(&self, channel: usize, values: &mut [f32]) {
+        let scale = self.channels[channel];
+        for value in values {
+            let v = scale.of(*value);
+            *value = if self.swish { swish(v) } else { v };
+        }
+    }
+}
+
+/// The moments of a group.
+struct MomentsJob<'a>(&'a [f32]);
+
+impl Job for MomentsJob<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> Moments {
+        Moments::of(self.0)
     }
 }
 
@@ -159,39 +271,26 @@ impl Job for GroupJob<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) -> Moments {
         let moments = Moments::of(self.input);
-        let (mean, scale) = (moments.mean, moments.scale(self.eps));
         let positions = self.input.len() / self.weight.len();
         let channels = self
             .input
             .chunks_exact(positions)
             .zip(self.output.chunks_exact_mut(positions));
         for ((input, output), (&weight, &bias)) in channels.zip(self.weight.iter().zip(self.bias)) {
-            let factor = (f64::from(weight) * scale) as f32;
-            let offset = (f64::from(bias) - f64::from(weight) * scale * mean) as f32;
+            let scale = Scale::new(moments, self.eps, weight, bias);
             for (y, &x) in output.iter_mut().zip(input) {
-                let v = x.mul_add(factor, offset);
-                *y = if self.swish { v / (1.0 + exp(-v)) } else { v };
+                let v = scale.of(x);
+                *y = if self.swish { swish(v) } else { v };
             }
         }
         moments
     }
 }
 
-/// The f64 sum of `f` over the values, in an order that depends on their number alone.
+/// x * sigmoid(x).
 #[inline(always)]
-fn sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
-    let mut sums = [0.0; SUMS];
-    let chunks = values.chunks_exact(SUMS);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += f(f64::from(x));
-        }
-    }
-    for (sum, &x) in sums.iter_mut().zip(rest) {
-        *sum += f(f64::from(x));
-    }
-    sums.iter().sum()
+pub(crate) fn swish(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
 }
 
 /// e^x to about 1e-7 of its value, in steps that vectorise and that every processor rounds alike. Saturates at e^-87 and e^88.

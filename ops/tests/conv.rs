@@ -1,19 +1,9 @@
 //! Convolution and group normalisation against their definitions, to the bit where bits are promised.
 
-use vqlc_ops::{Conv2d, ConvShape, Error, GroupNorm, Kernel, plain};
+mod support;
 
-/// splitmix64, standard uniform in [-1, 1).
-fn random(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
+use support::uniform as random;
+use vqlc_ops::{Conv2d, ConvShape, Error, GroupNorm, Input, Kernel, Store, plain};
 
 #[test]
 fn every_kernel_gives_the_definition_to_the_bit() {
@@ -50,7 +40,8 @@ fn every_kernel_gives_the_definition_to_the_bit() {
                         .with_kernel(kernel)
                         .unwrap();
                     let mut output = vec![f32::NAN; expected.len()];
-                    conv.run(&input, height, width, &mut output).unwrap();
+                    conv.run(Input::new(&input, height, width), &mut output, Store::Over)
+                        .unwrap();
                     let same = output
                         .iter()
                         .zip(&expected)
@@ -83,7 +74,8 @@ fn bands_of_rows_give_the_definition_to_the_bit() {
         let expected = plain::conv2d(&shape, &weight, &bias, &input, height, width).unwrap();
         let mut output = vec![f32::NAN; expected.len()];
         let conv = Conv2d::new(shape, &weight, &bias).unwrap();
-        conv.run(&input, height, width, &mut output).unwrap();
+        conv.run(Input::new(&input, height, width), &mut output, Store::Over)
+            .unwrap();
         let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
         assert!(output.iter().zip(&expected).all(same), "{shape:?}");
     }
@@ -161,11 +153,11 @@ fn wrong_lengths_are_refused() {
     ));
     let conv = Conv2d::new(shape, &[0.0; 54], &[0.0; 3]).unwrap();
     assert!(matches!(
-        conv.run(&[0.0; 7], 2, 2, &mut [0.0; 12]),
+        conv.run(Input::new(&[0.0; 7], 2, 2), &mut [0.0; 12], Store::Over),
         Err(Error::Length { what: "input", .. })
     ));
     assert!(matches!(
-        conv.run(&[0.0; 8], 2, 2, &mut [0.0; 11]),
+        conv.run(Input::new(&[0.0; 8], 2, 2), &mut [0.0; 11], Store::Over),
         Err(Error::Length { what: "output", .. })
     ));
     assert!(GroupNorm::new(3, 1e-6, &[1.0; 4], &[0.0; 4], true).is_err());

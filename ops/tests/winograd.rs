@@ -3,14 +3,8 @@
 mod support;
 
 use rayon::ThreadPoolBuilder;
-use support::Random;
-use vqlc_ops::{ConvShape, Error, Kernel, Winograd, plain};
-
-/// Uniform in [-1, 1).
-fn random(seed: u64, count: usize) -> Vec<f32> {
-    let mut random = Random(seed);
-    (0..count).map(|_| 2.0 * random.unit() - 1.0).collect()
-}
+use support::uniform as random;
+use vqlc_ops::{ConvShape, Error, Input, Kernel, Store, Winograd, plain};
 
 fn shape(inputs: usize, outputs: usize, padding: (usize, usize)) -> ConvShape {
     ConvShape {
@@ -64,7 +58,8 @@ fn every_kernel_comes_near_the_definition_and_they_agree_to_the_bit() {
                     let conv = Winograd::new(shape, &weight, &bias).unwrap();
                     let conv = conv.with_kernel(kernel).unwrap();
                     let mut output = vec![f32::NAN; expected.len()];
-                    conv.run(&input, size.0, size.1, &mut output).unwrap();
+                    let input = Input::new(&input, size.0, size.1);
+                    conv.run(input, &mut output, Store::Over).unwrap();
                     for ((got, expected), scale) in output.iter().zip(&expected).zip(&scale) {
                         let error = (got - expected).abs() / scale;
                         assert!(error < 4e-6, "{kernel:?} {shape:?} {size:?}: {error}");
@@ -88,7 +83,7 @@ fn threads_do_not_matter() {
         let mut output = vec![f32::NAN; 40 * height * width];
         let pool = ThreadPoolBuilder::new().num_threads(threads).build();
         pool.unwrap()
-            .install(|| conv.run(&input, height, width, &mut output))
+            .install(|| conv.run(Input::new(&input, height, width), &mut output, Store::Over))
             .unwrap();
         output
     };
@@ -117,8 +112,10 @@ fn it_says_what_it_is_for_and_refuses_the_rest() {
     let length = Winograd::new(good, &[0.0; 7], &[0.0; 16]).err();
     assert!(matches!(length, Some(Error::Length { what: "weight", .. })));
     let conv = Winograd::new(good, &[0.0; 16 * 16 * 9], &[0.0; 16]).unwrap();
-    let short = conv.run(&[0.0; 15], 1, 1, &mut [0.0; 16]).err();
+    let short = conv.run(Input::new(&[0.0; 15], 1, 1), &mut [0.0; 16], Store::Over);
+    let short = short.err();
     assert!(matches!(short, Some(Error::Length { what: "input", .. })));
-    let short = conv.run(&[0.0; 16], 1, 1, &mut [0.0; 15]).err();
+    let short = conv.run(Input::new(&[0.0; 16], 1, 1), &mut [0.0; 15], Store::Over);
+    let short = short.err();
     assert!(matches!(short, Some(Error::Length { what: "output", .. })));
 }

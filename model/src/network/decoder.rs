@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::VarBuilder;
+use vqlc_ops::Input;
 
+use super::fast::{Buffers, Map, each_picture, takes};
 use super::layers::{Conv, Level, Middle, Norm, Upsample, conv1, conv3, entering};
 use crate::VqganConfig;
 
@@ -16,6 +18,7 @@ pub struct Decoder {
     norm_out: Norm,
     conv_out: Conv,
     compute: DType,
+    buffers: Buffers,
 }
 
 impl Decoder {
@@ -45,7 +48,27 @@ impl Decoder {
             norm_out: Norm::new(cfg, channels, true, root.pp("norm_out"))?,
             conv_out: conv3(channels, cfg.out_ch, root.pp("conv_out"))?,
             compute: vb.dtype(),
+            buffers: Buffers::default(),
         })
+    }
+
+    /// Inference on the latent of one picture.
+    fn infer(&self, z_q: Input<'_>) -> Result<Map> {
+        let buffers = &self.buffers;
+        let z = self.post_quant_conv.packed()?.map(z_q, buffers)?;
+        let x = self.conv_in.packed()?.map(z.input(), buffers)?;
+        buffers.give(z);
+        let mut x = self.mid.infer(x, buffers)?;
+        for (level, double) in &self.up {
+            x = level.infer(x, buffers)?;
+            if let Some(double) = double {
+                x = double.infer(x, buffers)?;
+            }
+        }
+        let scales = self.norm_out.scales(&x)?;
+        let pixels = (self.conv_out.packed()?).map(x.input().normalised(&scales), buffers)?;
+        buffers.give(x);
+        Ok(pixels)
     }
 
     /// Everything before the last convolution: z_q to its input, `[b, ch, h*f, w*f]`, in the dtype the network computes in.
@@ -79,6 +102,9 @@ impl Decoder {
 
 impl Module for Decoder {
     fn forward(&self, z_q: &Tensor) -> Result<Tensor> {
+        if self.conv_in.can_infer() && takes(z_q) {
+            return each_picture(z_q, &self.buffers, |z_q| self.infer(z_q));
+        }
         self.picture(&self.features(z_q)?)
     }
 }

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::VarBuilder;
+use vqlc_ops::Input;
 
+use super::fast::{Buffers, Map, each_picture, takes};
 use super::layers::{Conv, Downsample, Level, Middle, Norm, conv1, conv3, entering};
 use crate::VqganConfig;
 
@@ -16,6 +18,7 @@ pub struct Encoder {
     conv_out: Conv,
     quant_conv: Conv,
     compute: DType,
+    buffers: Buffers,
 }
 
 impl Encoder {
@@ -45,12 +48,35 @@ impl Encoder {
             conv_out: conv3(channels, cfg.z_channels, root.pp("conv_out"))?,
             quant_conv: conv1(cfg.z_channels, cfg.embed_dim, vb.pp("quant_conv"))?,
             compute: vb.dtype(),
+            buffers: Buffers::default(),
         })
+    }
+
+    /// Inference on one picture.
+    fn infer(&self, pixels: Input<'_>) -> Result<Map> {
+        let buffers = &self.buffers;
+        let mut x = self.conv_in.packed()?.map(pixels, buffers)?;
+        for (level, half) in &self.down {
+            x = level.infer(x, buffers)?;
+            if let Some(half) = half {
+                x = half.infer(x, buffers)?;
+            }
+        }
+        let x = self.mid.infer(x, buffers)?;
+        let scales = self.norm_out.scales(&x)?;
+        let h = (self.conv_out.packed()?).map(x.input().normalised(&scales), buffers)?;
+        let z = self.quant_conv.packed()?.map(h.input(), buffers)?;
+        buffers.give(x);
+        buffers.give(h);
+        Ok(z)
     }
 }
 
 impl Module for Encoder {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.conv_in.can_infer() && takes(x) {
+            return each_picture(x, &self.buffers, |pixels| self.infer(pixels));
+        }
         let mut x = self.conv_in.forward(&entering(x, self.compute)?)?;
         for (level, half) in &self.down {
             x = level.forward(&x)?;

@@ -1,12 +1,13 @@
-//! Layers as `vqlc-ops` runs them on the CPU, inside candle's tensors.
+//! Inference on the CPU: layers as `vqlc-ops` runs them, on the channels of one picture, in memory that is used again.
 //!
-//! They have no backward pass and their weights are packed once: for inference only. Training, and CUDA, take
-//! [`vqlc_ops::tensor`].
+//! Weights are packed once and there is no backward pass. Training, and CUDA, take [`vqlc_ops::tensor`].
 
-use candle_core::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Tensor};
-use vqlc_ops::ConvShape;
+use std::sync::{Mutex, PoisonError};
 
-/// A tensor that an operation of this file can take.
+use candle_core::{DType, Error, Result, Tensor};
+use vqlc_ops::{Conv2d, ConvShape, Input, Store, Winograd};
+
+/// A tensor that inference takes: on the CPU, and nothing to be derived from it.
 pub(super) fn takes(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32 && !x.track_op()
 }
@@ -16,26 +17,24 @@ pub(super) fn can_pack(weight: &Tensor) -> bool {
     takes(weight) && !weight.is_variable()
 }
 
-/// A weight's values, row-major.
-pub(super) fn values(weight: &Tensor) -> Result<Vec<f32>> {
-    weight.flatten_all()?.to_vec1()
+/// A tensor's values, row-major.
+pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
 }
 
 /// A convolution, computed in the way that is fastest for its shape.
 pub(super) enum Conv {
-    Direct(vqlc_ops::Conv2d),
-    Winograd(vqlc_ops::Winograd),
+    Direct(Conv2d),
+    Winograd(Winograd),
 }
 
 impl Conv {
     pub(super) fn new(shape: ConvShape, weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (weight, bias) = (values(weight)?, values(bias)?);
-        Ok(if vqlc_ops::Winograd::suits(&shape) {
-            let packed = vqlc_ops::Winograd::new(shape, &weight, &bias);
-            Self::Winograd(packed.map_err(Error::wrap)?)
+        Ok(if Winograd::suits(&shape) {
+            Self::Winograd(Winograd::new(shape, &weight, &bias).map_err(Error::wrap)?)
         } else {
-            let packed = vqlc_ops::Conv2d::new(shape, &weight, &bias);
-            Self::Direct(packed.map_err(Error::wrap)?)
+            Self::Direct(Conv2d::new(shape, &weight, &bias).map_err(Error::wrap)?)
         })
     }
 
@@ -46,74 +45,122 @@ impl Conv {
         }
     }
 
-    fn run(
-        &self,
-        input: &[f32],
-        (height, width): (usize, usize),
-        output: &mut [f32],
-    ) -> Result<()> {
+    fn run(&self, input: Input<'_>, output: &mut [f32], store: Store) -> Result<()> {
         match self {
-            Self::Direct(conv) => conv.run(input, height, width, output),
-            Self::Winograd(conv) => conv.run(input, height, width, output),
+            Self::Direct(conv) => conv.run(input, output, store),
+            Self::Winograd(conv) => conv.run(input, output, store),
         }
         .map_err(Error::wrap)
     }
-}
 
-impl CustomOp1 for Conv {
-    fn name(&self) -> &'static str {
-        "vqlc-conv2d"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, _, height, width) = layout.shape().dims4()?;
+    /// The convolution of `input` as a map of its own.
+    pub(super) fn map(&self, input: Input<'_>, buffers: &Buffers) -> Result<Map> {
         let shape = self.shape();
-        let empty = || {
+        let (height, width) = (input.height(), input.width());
+        let size = shape.output(height).zip(shape.output(width));
+        let (height, width) = size.ok_or_else(|| {
             Error::Msg(format!(
                 "a picture of {height} x {width} is too small for the kernel"
             ))
-        };
-        let (rows, columns) = shape
-            .output(height)
-            .zip(shape.output(width))
-            .ok_or_else(empty)?;
-        let input = slice(storage, layout)?;
-        let mut output = vec![0.0; batch * shape.outputs * rows * columns];
-        let inputs = input.chunks_exact(shape.inputs * height * width);
-        for (input, output) in inputs.zip(output.chunks_exact_mut(shape.outputs * rows * columns)) {
-            self.run(input, (height, width), output)?;
-        }
-        Ok((
-            CpuStorage::F32(output),
-            (batch, shape.outputs, rows, columns).into(),
-        ))
+        })?;
+        let mut values = buffers.take(shape.outputs * height * width);
+        self.run(input, &mut values, Store::Over)?;
+        Ok(Map {
+            values,
+            height,
+            width,
+        })
+    }
+
+    /// Adds the convolution of `input` to `map`.
+    pub(super) fn add_to(&self, map: &mut Map, input: Input<'_>) -> Result<()> {
+        self.run(input, &mut map.values, Store::Added)
     }
 }
 
-pub(super) struct Norm(pub(super) vqlc_ops::GroupNorm);
+/// The channels of one picture: `[channels, height, width]`.
+pub(super) struct Map {
+    pub(super) values: Vec<f32>,
+    pub(super) height: usize,
+    pub(super) width: usize,
+}
 
-impl CustomOp1 for Norm {
-    fn name(&self) -> &'static str {
-        "vqlc-group-norm"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let input = slice(storage, layout)?;
-        let mut output = vec![0.0; input.len()];
-        let picture = input.len() / layout.shape().dims4()?.0.max(1);
-        for (input, output) in input
-            .chunks_exact(picture)
-            .zip(output.chunks_exact_mut(picture))
-        {
-            self.0.run(input, output).map_err(Error::wrap)?;
-        }
-        Ok((CpuStorage::F32(output), layout.shape().clone()))
+impl Map {
+    /// As a convolution reads it.
+    pub(super) fn input(&self) -> Input<'_> {
+        Input::new(&self.values, self.height, self.width)
     }
 }
 
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => candle_core::bail!("expected a contiguous f32 tensor"),
+/// Memory of maps that are done with. As many buffers stay as were ever in use at once.
+#[derive(Default)]
+pub(super) struct Buffers(Mutex<Vec<Vec<f32>>>);
+
+impl Buffers {
+    /// `len` numbers that were used for something else: all of them must be written before they are read.
+    pub(super) fn take(&self, len: usize) -> Vec<f32> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smallest that is large enough, else the largest, which then grows.
+        let best = (0..free.len()).min_by_key(|&i| {
+            let capacity = free[i].capacity();
+            (capacity < len, capacity.abs_diff(len))
+        });
+        let mut buffer = best.map(|i| free.swap_remove(i)).unwrap_or_default();
+        drop(free);
+        if buffer.capacity() < len {
+            // Nothing in it is worth copying.
+            buffer.clear();
+        }
+        buffer.resize(len, 0.0);
+        buffer
+    }
+
+    /// Takes a map back.
+    pub(super) fn give(&self, map: Map) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(map.values);
+    }
+}
+
+/// Runs `network` on each picture of `x` `[b, channels, height, width]`, and makes one tensor of the maps.
+pub(super) fn each_picture(
+    x: &Tensor,
+    buffers: &Buffers,
+    network: impl Fn(Input<'_>) -> Result<Map>,
+) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let pixels = values(x)?;
+    let mut all = Vec::new();
+    let mut size = (0, 0, 0);
+    for picture in pixels.chunks_exact(channels * height * width) {
+        let map = network(Input::new(picture, height, width))?;
+        let area = map.height * map.width;
+        size = (map.values.len() / area.max(1), map.height, map.width);
+        all.extend_from_slice(&map.values);
+        buffers.give(map);
+    }
+    let (channels, height, width) = size;
+    Tensor::from_vec(all, (batch, channels, height, width), x.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_buffers_stay_than_were_in_use() {
+        let buffers = Buffers::default();
+        for len in [10, 1000, 30, 2000, 1, 500] {
+            let two = [buffers.take(len), buffers.take(2 * len)];
+            for values in two {
+                assert!(values.len() == len || values.len() == 2 * len);
+                buffers.give(Map {
+                    values,
+                    height: 1,
+                    width: len,
+                });
+            }
+        }
+        assert_eq!(buffers.0.lock().unwrap().len(), 2);
     }
 }

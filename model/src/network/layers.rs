@@ -1,10 +1,15 @@
 //! The blocks that encoder and decoder are made of.
 
+use std::sync::OnceLock;
+
 use candle_core::{D, DType, Error, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder, ops};
-use vqlc_ops::tensor::{self, Residual, Window};
+use vqlc_ops::{
+    ConvShape, GroupNorm, Scales, attention,
+    tensor::{self, Residual, Window},
+};
 
-use super::fast;
+use super::fast::{self, Buffers, Map};
 use crate::VqganConfig;
 
 /// GroupNorm's epsilon in every published VQGAN.
@@ -28,7 +33,13 @@ pub(super) struct Conv {
     bias: Tensor,
     window: Window,
     compute: DType,
-    fast: Option<fast::Conv>,
+    fast: Option<Packed>,
+}
+
+/// Weights packed for inference when they are first used: an encoder that is not asked for, or a decoder, costs nothing.
+struct Packed {
+    shape: ConvShape,
+    conv: OnceLock<Result<fast::Conv>>,
 }
 
 impl Conv {
@@ -48,14 +59,16 @@ impl Conv {
         let weight = vb.get_with_hints((outputs, inputs, side, side), "weight", init)?;
         let bias = vb.get_with_hints(outputs, "bias", init)?;
         let fast = if fast::can_pack(&weight) && fast::can_pack(&bias) {
-            let shape = vqlc_ops::ConvShape {
-                inputs,
-                outputs,
-                side,
-                stride: window.stride,
-                padding: window.padding,
-            };
-            Some(fast::Conv::new(shape, &weight, &bias)?)
+            Some(Packed {
+                shape: ConvShape {
+                    inputs,
+                    outputs,
+                    side,
+                    stride: window.stride,
+                    padding: window.padding,
+                },
+                conv: OnceLock::new(),
+            })
         } else {
             None
         };
@@ -71,11 +84,28 @@ impl Conv {
 
 impl Module for Conv {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if let Some(fast) = self.fast.as_ref().filter(|_| fast::takes(x)) {
-            return x.contiguous()?.apply_op1_no_bwd(fast);
-        }
         tensor::conv2d(x, &self.weight, Some(&self.bias), self.window, self.compute)
     }
+}
+
+impl Conv {
+    /// Whether its weights can be packed: then those of the whole network can, and inference need not make tensors.
+    pub(super) fn can_infer(&self) -> bool {
+        self.fast.is_some()
+    }
+
+    /// The packed weights.
+    pub(super) fn packed(&self) -> Result<&fast::Conv> {
+        let packed = self.fast.as_ref().ok_or_else(not_packed)?;
+        // Packing never waits for a thread pool, so no task that waits here is one that it waits for.
+        let pack = || fast::Conv::new(packed.shape, &self.weight, &self.bias);
+        let conv = packed.conv.get_or_init(pack).as_ref();
+        conv.map_err(|error| Error::Msg(error.to_string()))
+    }
+}
+
+fn not_packed() -> Error {
+    Error::Msg("weights on a device or to be trained are not packed for inference".into())
 }
 
 /// A 3x3 convolution that keeps the size.
@@ -94,7 +124,7 @@ pub(super) struct Norm {
     bias: Tensor,
     groups: usize,
     swish: bool,
-    fast: Option<fast::Norm>,
+    fast: Option<GroupNorm>,
 }
 
 impl Norm {
@@ -109,8 +139,8 @@ impl Norm {
         let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
         let fast = if fast::can_pack(&weight) && fast::can_pack(&bias) {
             let (weight, bias) = (fast::values(&weight)?, fast::values(&bias)?);
-            let packed = vqlc_ops::GroupNorm::new(groups, NORM_EPS, &weight, &bias, swish);
-            Some(fast::Norm(packed.map_err(Error::wrap)?))
+            let packed = GroupNorm::new(groups, NORM_EPS, &weight, &bias, swish);
+            Some(packed.map_err(Error::wrap)?)
         } else {
             None
         };
@@ -126,11 +156,19 @@ impl Norm {
 
 impl Module for Norm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if let Some(fast) = self.fast.as_ref().filter(|_| fast::takes(x)) {
-            return x.contiguous()?.apply_op1_no_bwd(fast);
-        }
         let (weight, bias) = (&self.weight, &self.bias);
         tensor::group_norm(x, weight, bias, self.groups, NORM_EPS, self.swish)
+    }
+}
+
+impl Norm {
+    /// What it does to the values of a map.
+    pub(super) fn scales(&self, map: &Map) -> Result<Scales> {
+        self.packed()?.scales(&map.values).map_err(Error::wrap)
+    }
+
+    fn packed(&self) -> Result<&GroupNorm> {
+        self.fast.as_ref().ok_or_else(not_packed)
     }
 }
 
@@ -163,8 +201,24 @@ impl ResBlock {
 }
 
 impl ResBlock {
-    /// As one operation, with a backward pass.
-    fn differentiable(&self, x: &Tensor) -> Result<Tensor> {
+    /// Inference; the result takes the place of `x`.
+    pub(super) fn infer(&self, mut x: Map, buffers: &Buffers) -> Result<Map> {
+        let scales = self.norm1.scales(&x)?;
+        let h = (self.conv1.packed()?).map(x.input().normalised(&scales), buffers)?;
+        let scales = self.norm2.scales(&h)?;
+        if let Some(shortcut) = &self.shortcut {
+            let short = shortcut.packed()?.map(x.input(), buffers)?;
+            buffers.give(std::mem::replace(&mut x, short));
+        }
+        let conv2 = self.conv2.packed()?;
+        conv2.add_to(&mut x, h.input().normalised(&scales))?;
+        buffers.give(h);
+        Ok(x)
+    }
+}
+
+impl Module for ResBlock {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         tensor::residual(
             x,
             &Residual {
@@ -178,21 +232,6 @@ impl ResBlock {
                 compute: self.conv1.compute,
             },
         )
-    }
-}
-
-impl Module for ResBlock {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        // Packed weights, and no gradients asked for.
-        if self.conv1.fast.is_none() || !fast::takes(x) {
-            return self.differentiable(x);
-        }
-        let h = self.conv1.forward(&self.norm1.forward(x)?)?;
-        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
-        match &self.shortcut {
-            Some(shortcut) => tensor::add(&shortcut.forward(x)?, &h),
-            None => tensor::add(x, &h),
-        }
     }
 }
 
@@ -226,6 +265,28 @@ impl AttnBlock {
             v: conv1(channels, channels, vb.pp("v"))?,
             proj_out: conv1(channels, channels, vb.pp("proj_out"))?,
         })
+    }
+}
+
+impl AttnBlock {
+    /// Inference; the result takes the place of `x`.
+    pub(super) fn infer(&self, mut x: Map, buffers: &Buffers) -> Result<Map> {
+        let mut y = Map {
+            values: buffers.take(x.values.len()),
+            ..x
+        };
+        let norm = self.norm.packed()?;
+        norm.run(&x.values, &mut y.values).map_err(Error::wrap)?;
+        let [q, k, v] =
+            [&self.q, &self.k, &self.v].map(|conv| conv.packed()?.map(y.input(), buffers));
+        let (q, k, v) = (q?, k?, v?);
+        let channels = x.values.len() / (x.height * x.width);
+        attention(channels, &q.values, &k.values, &v.values, &mut y.values).map_err(Error::wrap)?;
+        self.proj_out.packed()?.add_to(&mut x, y.input())?;
+        for map in [y, q, k, v] {
+            buffers.give(map);
+        }
+        Ok(x)
     }
 }
 
@@ -274,6 +335,15 @@ impl Downsample {
     }
 }
 
+impl Downsample {
+    /// Inference.
+    pub(super) fn infer(&self, x: Map, buffers: &Buffers) -> Result<Map> {
+        let half = self.0.packed()?.map(x.input(), buffers)?;
+        buffers.give(x);
+        Ok(half)
+    }
+}
+
 impl Module for Downsample {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.0.forward(x)
@@ -286,6 +356,15 @@ pub(super) struct Upsample(Conv);
 impl Upsample {
     pub(super) fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
         conv3(channels, channels, vb.pp("conv")).map(Self)
+    }
+}
+
+impl Upsample {
+    /// Inference.
+    pub(super) fn infer(&self, x: Map, buffers: &Buffers) -> Result<Map> {
+        let double = self.0.packed()?.map(x.input().doubled(), buffers)?;
+        buffers.give(x);
+        Ok(double)
     }
 }
 
@@ -309,6 +388,15 @@ impl Middle {
             attn_1: AttnBlock::new(cfg, channels, vb.pp("attn_1"))?,
             block_2: ResBlock::new(cfg, channels, channels, vb.pp("block_2"))?,
         })
+    }
+}
+
+impl Middle {
+    /// Inference; the result takes the place of `x`.
+    pub(super) fn infer(&self, x: Map, buffers: &Buffers) -> Result<Map> {
+        let x = self.block_1.infer(x, buffers)?;
+        let x = self.attn_1.infer(x, buffers)?;
+        self.block_2.infer(x, buffers)
     }
 }
 
@@ -344,6 +432,19 @@ impl Level {
             })
             .collect::<Result<_>>()
             .map(Self)
+    }
+}
+
+impl Level {
+    /// Inference; the result takes the place of `x`.
+    pub(super) fn infer(&self, x: Map, buffers: &Buffers) -> Result<Map> {
+        self.0.iter().try_fold(x, |x, (block, attn)| {
+            let x = block.infer(x, buffers)?;
+            match attn {
+                Some(attn) => attn.infer(x, buffers),
+                None => Ok(x),
+            }
+        })
     }
 }
 

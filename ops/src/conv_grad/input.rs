@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Batch, Phase, Phases};
 use crate::conv::{BLOCK, Planes, Sums, length};
 use crate::lanes::Proven;
-use crate::{ConvShape, Error};
+use crate::{ConvShape, Error, Input, Store};
 
 /// The gradient of the input of a convolution of pictures of one size.
 pub(crate) struct InputGradient {
@@ -54,7 +54,8 @@ impl InputGradient {
         let area = self.size.0 * self.size.1;
         length("gradient", shape.outputs * rows * columns, grad.len())?;
         length("result", shape.inputs * area, result.len())?;
-        let planes = Planes::new(&self.plan.view, grad, rows, columns, self.plan.columns);
+        let grad = Input::new(grad, rows, columns);
+        let planes = Planes::new(self.kernel, &self.plan.view, grad, self.plan.columns);
         for (phase, weights) in self.plan.phases.iter().zip(&self.weights) {
             let taps = places(phase, &planes);
             let sums = Sums {
@@ -65,6 +66,7 @@ impl InputGradient {
                 step: planes.row,
                 weights,
                 bias: &[],
+                store: Store::Over,
             };
             let size = (phase.rows, phase.columns);
             if shape.stride == 1 {

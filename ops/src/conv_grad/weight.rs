@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::Batch;
 use crate::conv::{BLOCK, Planes, length};
 use crate::lanes::{Job, LANES, Lanes, Proven, Row};
-use crate::{ConvShape, Error};
+use crate::{ConvShape, Error, Input};
 
 /// Numbers that are laid out for the sums at a time, about 16 MB.
 const GROUP: usize = 1 << 22;
@@ -45,7 +45,10 @@ pub(crate) fn weight(
     for (input, grad) in inputs.zip(grad.chunks(group * shape.outputs * positions)) {
         let planes: Vec<_> = input
             .par_chunks(picture)
-            .map(|input| Planes::new(shape, input, batch.height, batch.width, columns))
+            .map(|input| {
+                let input = Input::new(input, batch.height, batch.width);
+                Planes::new(kernel, shape, input, columns)
+            })
             .collect();
         let wide = columns.next_multiple_of(LANES);
         let grad = widen(grad, columns, wide);

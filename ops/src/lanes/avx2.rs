@@ -116,6 +116,32 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn quadruples(self, [a, b, c, d]: [Self::V; 4]) -> [Row; 4] {
+        let mut rows = [Row([0.0; LANES]); 4];
+        let (low, high) = rows.split_at_mut(2);
+        for (half, rows) in [low, high].into_iter().enumerate() {
+            let at = rows.as_mut_ptr().cast::<f32>();
+            // SAFETY: self proves AVX; two rows are 32 f32 on a 64-byte boundary.
+            unsafe {
+                // Lanes 0 and 1, and 4 and 5, of a and b; of c and d; then lanes 2 and 3, and 6 and 7.
+                let ab = _mm256_castps_pd(_mm256_unpacklo_ps(a[half], b[half]));
+                let cd = _mm256_castps_pd(_mm256_unpacklo_ps(c[half], d[half]));
+                let ab2 = _mm256_castps_pd(_mm256_unpackhi_ps(a[half], b[half]));
+                let cd2 = _mm256_castps_pd(_mm256_unpackhi_ps(c[half], d[half]));
+                let of_0_4 = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                let of_1_5 = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                let of_2_6 = _mm256_castpd_ps(_mm256_unpacklo_pd(ab2, cd2));
+                let of_3_7 = _mm256_castpd_ps(_mm256_unpackhi_pd(ab2, cd2));
+                _mm256_store_ps(at, _mm256_permute2f128_ps::<0x20>(of_0_4, of_1_5));
+                _mm256_store_ps(at.add(8), _mm256_permute2f128_ps::<0x20>(of_2_6, of_3_7));
+                _mm256_store_ps(at.add(16), _mm256_permute2f128_ps::<0x31>(of_0_4, of_1_5));
+                _mm256_store_ps(at.add(24), _mm256_permute2f128_ps::<0x31>(of_2_6, of_3_7));
+            }
+        }
+        rows
+    }
+
+    #[inline(always)]
     fn run<J: Job>(self, job: J) -> J::Output {
         #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
         fn run<J: Job>(lanes: Avx2, job: J) -> J::Output {

@@ -10,7 +10,7 @@ mod scalar;
 pub(crate) const LANES: usize = 16;
 
 /// Sixteen numbers in memory, one cache line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Row(pub(crate) [f32; LANES]);
 
@@ -38,6 +38,23 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     fn add_square(self, a: Self::V, sum: Self::V) -> Self::V;
     /// Bit `i` is set unless lane `i` of `a` is greater than that of `b`: set also when they are unordered.
     fn not_greater(self, a: Self::V, b: Self::V) -> u32;
+
+    /// The first lane of each, then the second of each, and so on: sixteen quadruples side by side.
+    #[inline(always)]
+    fn quadruples(self, of: [Self::V; 4]) -> [Row; 4] {
+        let [a, b, c, d] = of.map(
+            #[inline(always)]
+            |v| self.store(v).0,
+        );
+        let mut rows = [Row([0.0; LANES]); 4];
+        for (r, row) in rows.iter_mut().enumerate() {
+            for (i, quadruple) in row.0.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                let lane = 4 * r + i;
+                *quadruple = [a[lane], b[lane], c[lane], d[lane]];
+            }
+        }
+        rows
+    }
 
     /// Runs `job` compiled for this kernel's instructions.
     fn run<J: Job>(self, job: J) -> J::Output;

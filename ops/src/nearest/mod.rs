@@ -48,7 +48,16 @@ pub struct NearestIndex {
 }
 
 impl NearestIndex {
-    /// Prepares a table, row-major `[n, dim]`, `dim` in `1..=512`, `n` in `1..=2^30`, all values finite.
+    /// That an index can be built of a table.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn check(table: &[f32], dim: usize) -> Result<(), Error> {
+        check::table(table, dim)
+    }
+
+    /// Prepares a table, row-major `[n, dim]`, `dim` in `1..=512`, `n` in `1..=2^30`, all values finite. Works on the calling thread alone: it can be
+    /// waited for from within a pool.
     ///
     /// # Errors
     /// [`Error::Dim`], [`Error::Ragged`], [`Error::Entries`], [`Error::NotFinite`].

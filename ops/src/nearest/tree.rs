@@ -159,11 +159,8 @@ impl Source<'_> {
         }
         keys.select_nth_unstable(middle);
         let (left, right) = keys.split_at_mut(middle);
-        let (mut ranges, rest) = rayon::join(
-            || self.cut(left, start, unit),
-            || self.cut(right, start + middle, unit),
-        );
-        ranges.extend(rest);
+        let mut ranges = self.cut(left, start, unit);
+        ranges.extend(self.cut(right, start + middle, unit));
         ranges
     }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::amx::{self, Amx};
 use crate::conv_grad::{self, Batch};
 use crate::lanes::Proven;
-use crate::{Conv2d, ConvShape, Error};
+use crate::{Conv2d, ConvShape, Error, Input, Store};
 
 /// What products are taken of.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,7 @@ impl Convolution {
         output: &mut [f32],
     ) -> std::result::Result<(), Error> {
         match self {
-            Self::F32(conv) => conv.run(x, size.0, size.1, output),
+            Self::F32(conv) => conv.run(Input::new(x, size.0, size.1), output, Store::Over),
             Self::Bf16(conv) => conv.run(x, size, output),
         }
     }

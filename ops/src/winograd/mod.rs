@@ -12,11 +12,13 @@
 mod part;
 mod transform;
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
-use crate::conv::{BLOCK, check, length};
-use crate::lanes::Proven;
-use crate::{ConvShape, Error, Kernel};
+use crate::conv::{BLOCK, check, in_blocks, output_size};
+use crate::lanes::{LANES, Proven};
+use crate::{ConvShape, Error, Input, Kernel, Store};
 use part::{Part, Scratch};
 use transform::{PLACES, STEP, weights_of};
 
@@ -52,7 +54,7 @@ impl Winograd {
             && shape.inputs.saturating_mul(shape.outputs) <= MOST_PAIRS
     }
 
-    /// Transforms and packs `weight` `[outputs, inputs, 3, 3]` and `bias` `[outputs]`, both row-major.
+    /// Transforms and packs `weight` `[outputs, inputs, 3, 3]` and `bias` `[outputs]`, both row-major, on the calling thread alone.
     ///
     /// # Errors
     /// [`Error::Length`]; [`Error::Empty`] if a number of `shape` is 0 where it may not be; [`Error::Window`] for another side or stride.
@@ -67,26 +69,27 @@ impl Winograd {
         let (inputs, outputs) = (shape.inputs, shape.outputs);
         let blocks = outputs.div_ceil(BLOCK);
         let mut packed = vec![[0.0; BLOCK]; blocks * PLACES * inputs];
-        packed
-            .par_chunks_mut(PLACES * inputs)
-            .zip(weight.par_chunks(BLOCK * inputs * 9))
-            .for_each(|(packed, weight)| {
-                for (lane, weight) in weight.chunks_exact(inputs * 9).enumerate() {
-                    for (input, taps) in weight.as_chunks::<9>().0.iter().enumerate() {
-                        for (place, value) in weights_of(taps).into_iter().enumerate() {
-                            packed[place * inputs + input][lane] = value;
-                        }
+        let of_blocks = packed
+            .chunks_exact_mut(PLACES * inputs)
+            .zip(weight.chunks(BLOCK * inputs * 9));
+        for (packed, weight) in of_blocks {
+            for input in 0..inputs {
+                let mut places = [[0.0; BLOCK]; PLACES];
+                let kernels = weight.as_chunks::<9>().0[input..].iter().step_by(inputs);
+                for (lane, taps) in kernels.enumerate() {
+                    for (place, value) in places.iter_mut().zip(weights_of(taps)) {
+                        place[lane] = value;
                     }
                 }
-            });
-        let mut packed_bias = vec![[0.0; BLOCK]; blocks];
-        for (packed, bias) in packed_bias.iter_mut().zip(bias.chunks(BLOCK)) {
-            packed[..bias.len()].copy_from_slice(bias);
+                for (to, place) in packed[input..].iter_mut().step_by(inputs).zip(places) {
+                    *to = place;
+                }
+            }
         }
         Ok(Self {
             shape,
             weights: packed,
-            bias: packed_bias,
+            bias: in_blocks(bias),
             kernel: Proven::best(),
         })
     }
@@ -108,28 +111,16 @@ impl Winograd {
     }
 
     /// Convolves `input` `[inputs, height, width]` into `output` `[outputs, height', width']`, sizes by [`ConvShape::output`].
-    /// Runs on rayon's current pool; a thread holds up to 2 MiB, and more where there are more than 128 inputs.
+    /// Runs on rayon's current pool; a thread keeps up to 3 MiB, and more where there are more than 128 inputs.
     ///
     /// # Errors
     /// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
-    pub fn run(
-        &self,
-        input: &[f32],
-        height: usize,
-        width: usize,
-        output: &mut [f32],
-    ) -> Result<(), Error> {
+    pub fn run(&self, input: Input<'_>, output: &mut [f32], store: Store) -> Result<(), Error> {
         let shape = &self.shape;
-        length("input", shape.inputs * height * width, input.len())?;
-        let (Some(rows), Some(columns)) = (shape.output(height), shape.output(width)) else {
-            return Err(Error::Empty { what: "output" });
-        };
-        length("output", shape.outputs * rows * columns, output.len())?;
-        if output.is_empty() {
-            return Err(Error::Empty { what: "output" });
-        }
+        input.check(shape.inputs)?;
+        let (rows, columns) = output_size(shape, &input, output)?;
         let across = columns.div_ceil(STEP);
-        let most = (HELD / (PLACES * shape.inputs)).clamp(16, MOST_TILES);
+        let most = (HELD / (PLACES * shape.inputs)).clamp(LANES, MOST_TILES);
         let down = (most / across).clamp(1, rows.div_ceil(STEP));
         let bands = rows.div_ceil(down * STEP);
         let blocks = self.bias.len();
@@ -146,28 +137,35 @@ impl Winograd {
             }
         }
         let weights = PLACES * shape.inputs;
-        tasks.into_par_iter().enumerate().for_each_init(
-            Scratch::default,
-            |scratch, (task, mut output)| {
+        tasks
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(task, mut output)| {
                 let (band, first) = (task / shares, task % shares * share);
-                for left in (0..across).step_by(most) {
-                    self.kernel.run(Part {
-                        inputs: shape.inputs,
-                        before: shape.padding.0,
-                        input,
-                        size: (height, width),
-                        top: band * down,
-                        left,
-                        across: most.min(across - left),
-                        columns,
-                        weights: &self.weights[first * weights..],
-                        bias: &self.bias[first..],
-                        output: &mut output,
-                        scratch,
-                    });
-                }
-            },
-        );
+                SCRATCH.with_borrow_mut(|scratch| {
+                    for left in (0..across).step_by(most) {
+                        self.kernel.run(Part {
+                            inputs: shape.inputs,
+                            before: shape.padding.0,
+                            input,
+                            top: band * down,
+                            left,
+                            across: most.min(across - left),
+                            columns,
+                            weights: &self.weights[first * weights..],
+                            bias: &self.bias[first..],
+                            output: &mut output,
+                            store,
+                            scratch,
+                        });
+                    }
+                });
+            });
         Ok(())
     }
+}
+
+thread_local! {
+    /// Nothing that runs while it is borrowed waits for other tasks, so no other task of the thread finds it borrowed.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }

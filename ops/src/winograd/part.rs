@@ -3,21 +3,23 @@
 use super::transform::{self, PLACES, REACH, STEP};
 use crate::conv::BLOCK;
 use crate::lanes::{Job, LANES, Lanes, Row};
+use crate::{Input, Store};
 
-/// Vectors of tiles multiplied together.
-const WIDE: usize = 2;
+/// Numbers between the planes of two places, so that these do not all fall into the same sets of the caches.
+const APART: usize = LANES;
 
-/// What a thread holds, handed on from part to part.
+/// What a thread holds, handed on from part to part. Buffers grow and are not cleared: every number that is used is written before.
 #[derive(Default)]
 pub(super) struct Scratch {
     /// A row of a channel with its zeros.
     line: Vec<f32>,
     /// Rows of a channel, the columns of each sorted by their remainder modulo [`STEP`].
     sorted: Vec<f32>,
-    /// Transformed inputs, `[PLACES][inputs][tiles]`.
-    transformed: Vec<f32>,
-    /// Products, `[PLACES][BLOCK][WIDE]`.
+    /// Transformed inputs, `[PLACES][vectors of tiles][inputs]`.
+    transformed: Vec<Row>,
+    /// Their products with the weights, `[PLACES][vectors of tiles][outputs]`.
     products: Vec<Row>,
+    half: Half,
 }
 
 /// Tiles from row `top` and column `left` of tiles on, as many rows as `output` has, and some blocks of outputs.
@@ -25,9 +27,7 @@ pub(super) struct Part<'a, 'b> {
     pub(super) inputs: usize,
     /// Rows and columns of zeros before the picture.
     pub(super) before: usize,
-    /// `[inputs, height, width]`.
-    pub(super) input: &'a [f32],
-    pub(super) size: (usize, usize),
+    pub(super) input: Input<'a>,
     pub(super) top: usize,
     pub(super) left: usize,
     /// Tiles side by side.
@@ -39,6 +39,7 @@ pub(super) struct Part<'a, 'b> {
     pub(super) bias: &'a [[f32; BLOCK]],
     /// Channels, each `[rows, columns]`, the first row that of tile row `top`.
     pub(super) output: &'a mut [&'b mut [f32]],
+    pub(super) store: Store,
     pub(super) scratch: &'a mut Scratch,
 }
 
@@ -52,68 +53,69 @@ impl Job for Part<'_, '_> {
         };
         let down = rows.div_ceil(STEP);
         let tiles = down * self.across;
-        // A vector stored behind the last whole one needs room.
-        let pitch = tiles.next_multiple_of(LANES) + LANES;
-        self.transform(lanes, down, pitch);
-        for first in (0..self.output.len()).step_by(BLOCK) {
-            let mut at = 0;
-            while at < tiles {
-                let wide = if tiles - at > LANES { WIDE } else { 1 };
-                let block = first / BLOCK;
-                if !L::MANY_REGISTERS {
-                    self.multiply::<L, 4, 1>(lanes, block, pitch, at, wide);
-                } else if wide == WIDE {
-                    self.multiply::<L, BLOCK, WIDE>(lanes, block, pitch, at, wide);
-                } else {
-                    self.multiply::<L, BLOCK, 1>(lanes, block, pitch, at, wide);
-                }
-                for (o, channel) in self.output[first..].iter_mut().take(BLOCK).enumerate() {
-                    let bias = self.bias[block][o];
-                    for half in 0..wide {
-                        let products = &self.scratch.products[o * WIDE + half..];
-                        let values = back(lanes, products, bias);
-                        let from = at + half * LANES;
-                        let to = Tiles {
-                            across: self.across,
-                            left: self.left,
-                            columns: self.columns,
-                            count: tiles,
-                        };
-                        to.write(&values, from, channel);
+        let vectors = tiles.div_ceil(LANES);
+        self.transform(lanes, down, vectors);
+        if L::MANY_REGISTERS {
+            self.multiply::<L, BLOCK, 2>(lanes, vectors);
+        } else {
+            self.multiply::<L, 4, 1>(lanes, vectors);
+        }
+        let to = Tiles {
+            across: self.across,
+            left: self.left,
+            columns: self.columns,
+            count: tiles,
+            store: self.store,
+        };
+        let outputs = self.bias_blocks() * BLOCK;
+        let place = vectors * outputs + APART / LANES;
+        for (o, channel) in self.output.iter_mut().enumerate() {
+            let bias = lanes.splat(self.bias[o / BLOCK][o % BLOCK]);
+            for vector in 0..vectors {
+                let products = &self.scratch.products[vector * outputs + o..];
+                columns_back(lanes, products, place, &mut self.scratch.half);
+                for y in 0..STEP {
+                    let mut whole = row_back(lanes, &self.scratch.half, y);
+                    for value in &mut whole {
+                        *value = lanes.add(*value, bias);
                     }
+                    to.write(&lanes.quadruples(whole), y, vector * LANES, channel);
                 }
-                at += wide * LANES;
             }
         }
     }
 }
 
 impl Part<'_, '_> {
+    fn bias_blocks(&self) -> usize {
+        self.output.len().div_ceil(BLOCK)
+    }
+
     /// Fills `transformed`.
     #[inline(always)]
-    fn transform<L: Lanes>(&mut self, lanes: L, down: usize, pitch: usize) {
-        let (height, width) = self.size;
+    fn transform<L: Lanes>(&mut self, lanes: L, down: usize, vectors: usize) {
+        let (height, width) = (self.input.height(), self.input.width());
         let Scratch {
             line,
             sorted,
             transformed,
-            products,
+            half,
+            ..
         } = &mut *self.scratch;
         // A tile reaches one column of the next one. A vector of tiles may reach farther: what it finds there, no output is made of.
         let share = self.across + 1;
         line.resize(STEP * share, 0.0);
         let lines = (down * STEP + 2) * STEP * share;
-        sorted.resize(lines + LANES, 0.0);
-        transformed.resize(PLACES * self.inputs * pitch, 0.0);
-        products.resize(PLACES * BLOCK * WIDE, Row([0.0; LANES]));
+        grow(sorted, lines + LANES, 0.0);
+        let place = vectors * self.inputs + APART / LANES;
+        grow(transformed, PLACES * place, Row([0.0; LANES]));
         // Of the picture's columns those from `skipped` on, at `first` of a line.
         let start = self.left * STEP;
         let first = self.before.saturating_sub(start).min(line.len());
         let skipped = start.saturating_sub(self.before).min(width);
         let count = (width - skipped).min(line.len() - first);
         line.fill(0.0);
-        let channels = self.input.chunks_exact(height * width);
-        for (channel, plane) in channels.enumerate() {
+        for channel in 0..self.inputs {
             let of_rows = sorted[..lines].chunks_exact_mut(STEP * share);
             for (y, sorted) in of_rows.enumerate() {
                 let y = (self.top * STEP + y).checked_sub(self.before);
@@ -121,67 +123,137 @@ impl Part<'_, '_> {
                     sorted.fill(0.0);
                     continue;
                 };
-                line[first..first + count].copy_from_slice(&plane[y * width + skipped..][..count]);
+                self.input
+                    .read(channel, y, skipped, &mut line[first..first + count]);
                 sort(line, sorted);
             }
             for row in 0..down {
                 let rows = &sorted[row * STEP * STEP * share..];
                 for column in (0..self.across).step_by(LANES) {
-                    let values = forth(lanes, rows, share, column);
+                    rows_forth(lanes, rows, share, column, half);
                     let at = row * self.across + column;
-                    let places = transformed.chunks_exact_mut(self.inputs * pitch);
-                    for (to, value) in places.zip(values.as_flattened()) {
-                        to[channel * pitch + at..][..LANES].copy_from_slice(&lanes.store(*value).0);
+                    let to = Place {
+                        vector: at / LANES * self.inputs + channel,
+                        next: self.inputs,
+                        lane: at % LANES,
+                        count: LANES.min(self.across - column),
+                    };
+                    for x in 0..REACH {
+                        for (y, value) in column_forth(lanes, half, x).into_iter().enumerate() {
+                            let places = &mut transformed[(y * REACH + x) * place..][..place];
+                            to.write(lanes.store(value), places);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Fills `products` of a block of outputs, for `wide` vectors of tiles from tile `at` on; `O` outputs and `T` vectors at a time.
+    /// Fills `products`: at each place a matrix product, small enough to stay in the first cache, `O` outputs and `T` vectors of tiles at
+    /// a time.
     #[inline(always)]
-    fn multiply<L: Lanes, const O: usize, const T: usize>(
-        &mut self,
-        lanes: L,
-        block: usize,
-        pitch: usize,
-        at: usize,
-        wide: usize,
-    ) {
+    fn multiply<L: Lanes, const O: usize, const T: usize>(&mut self, lanes: L, vectors: usize) {
+        let blocks = self.bias_blocks();
+        let (inputs, outputs) = (self.inputs, blocks * BLOCK);
         let Scratch {
             transformed,
             products,
             ..
         } = &mut *self.scratch;
-        let weights = &self.weights[block * PLACES * self.inputs..];
-        let places = transformed
-            .chunks_exact(self.inputs * pitch)
-            .zip(weights.chunks_exact(self.inputs));
-        for ((values, weights), products) in places.zip(products.chunks_exact_mut(BLOCK * WIDE)) {
-            for first in (0..BLOCK).step_by(O) {
-                for half in (0..wide).step_by(T) {
-                    let mut sums = [[lanes.splat(0.0); T]; O];
-                    let at = at + half * LANES;
-                    for (values, weights) in values.chunks_exact(pitch).zip(weights) {
-                        let mut x = [lanes.splat(0.0); T];
-                        let vectors = values[at..at + T * LANES].as_chunks::<LANES>().0;
-                        for (x, values) in x.iter_mut().zip(vectors) {
-                            *x = lanes.load_from(values);
-                        }
-                        for (o, sums) in sums.iter_mut().enumerate() {
-                            let weight = lanes.splat(weights[first + o]);
-                            for (sum, x) in sums.iter_mut().zip(x) {
-                                *sum = lanes.mul_add(x, weight, *sum);
-                            }
-                        }
+        let (of_inputs, of_outputs) = (
+            vectors * inputs + APART / LANES,
+            vectors * outputs + APART / LANES,
+        );
+        grow(products, PLACES * of_outputs, Row([0.0; LANES]));
+        let values = transformed.chunks_exact(of_inputs);
+        let places = products.chunks_exact_mut(of_outputs).take(PLACES);
+        for (at, (products, values)) in places.zip(values).enumerate() {
+            for block in 0..blocks {
+                let weights = &self.weights[(block * PLACES + at) * inputs..][..inputs];
+                for first in (0..BLOCK).step_by(O) {
+                    let output = block * BLOCK + first;
+                    let mut vector = 0;
+                    while vector + T <= vectors {
+                        let values = &values[vector * inputs..];
+                        let products = &mut products[vector * outputs + output..];
+                        product::<L, O, T>(lanes, values, weights, first, products, outputs);
+                        vector += T;
                     }
-                    for (o, sums) in sums.into_iter().enumerate() {
-                        for (t, sum) in sums.into_iter().enumerate() {
-                            products[(first + o) * WIDE + half + t] = lanes.store(sum);
-                        }
+                    for vector in vector..vectors {
+                        let values = &values[vector * inputs..];
+                        let products = &mut products[vector * outputs + output..];
+                        product::<L, O, 1>(lanes, values, weights, first, products, outputs);
                     }
                 }
             }
+        }
+    }
+}
+
+/// Makes room for `len`; what was there stays.
+fn grow<T: Clone>(buffer: &mut Vec<T>, len: usize, value: T) {
+    if buffer.len() < len {
+        buffer.resize(len, value);
+    }
+}
+
+/// The products of `T` vectors of each input with the weights of `O` outputs from `first` on; the vectors of a product `outputs` apart.
+#[inline(always)]
+fn product<L: Lanes, const O: usize, const T: usize>(
+    lanes: L,
+    values: &[Row],
+    weights: &[[f32; BLOCK]],
+    first: usize,
+    products: &mut [Row],
+    outputs: usize,
+) {
+    let mut sums = [[lanes.splat(0.0); T]; O];
+    let inputs = weights.len();
+    let vectors: [&[Row]; T] = std::array::from_fn(|t| &values[t * inputs..][..inputs]);
+    for (i, weights) in weights.iter().enumerate() {
+        let mut x = [lanes.splat(0.0); T];
+        for (x, vector) in x.iter_mut().zip(vectors) {
+            *x = lanes.load(&vector[i]);
+        }
+        for (o, sums) in sums.iter_mut().enumerate() {
+            let weight = lanes.splat(weights[first + o]);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = lanes.mul_add(x, weight, *sum);
+            }
+        }
+    }
+    for (o, sums) in sums.into_iter().enumerate() {
+        for (t, sum) in sums.into_iter().enumerate() {
+            products[t * outputs + o] = lanes.store(sum);
+        }
+    }
+}
+
+/// Where sixteen tiles of a row lie among the vectors of tiles.
+struct Place {
+    /// The vector of the first of them.
+    vector: usize,
+    /// From a vector to the next.
+    next: usize,
+    /// The first's place in its vector.
+    lane: usize,
+    /// How many of the sixteen there are.
+    count: usize,
+}
+
+impl Place {
+    #[inline(always)]
+    fn write(&self, values: Row, vectors: &mut [Row]) {
+        if self.lane == 0 {
+            // Lanes behind the last tile are overwritten by those of the next row, or never used.
+            vectors[self.vector] = values;
+            return;
+        }
+        let here = self.count.min(LANES - self.lane);
+        vectors[self.vector].0[self.lane..][..here].copy_from_slice(&values.0[..here]);
+        if here < self.count {
+            let rest = self.count - here;
+            vectors[self.vector + self.next].0[..rest].copy_from_slice(&values.0[here..][..rest]);
         }
     }
 }
@@ -199,57 +271,60 @@ fn sort(line: &[f32], sorted: &mut [f32]) {
     }
 }
 
-/// B' d B of sixteen tiles, from tile `column` of rows of sorted columns on.
+/// A transform along one direction, before that along the other: more vectors than there are registers. In memory that is handed in, as
+/// an array on the stack would be cleared and copied each time.
+type Half = [[Row; REACH]; REACH];
+
+/// B' d of sixteen tiles, from tile `column` of rows of sorted columns on.
 #[inline(always)]
-fn forth<L: Lanes>(lanes: L, rows: &[f32], share: usize, column: usize) -> [[L::V; REACH]; REACH] {
-    let zero = lanes.splat(0.0);
-    let mut half = [[zero; REACH]; REACH];
+fn rows_forth<L: Lanes>(lanes: L, rows: &[f32], share: usize, column: usize, half: &mut Half) {
     for (y, half) in half.iter_mut().enumerate() {
         let row = &rows[y * STEP * share..];
-        let mut d = [zero; REACH];
+        let mut d = [lanes.splat(0.0); REACH];
         for (x, d) in d.iter_mut().enumerate() {
             let at = x % STEP * share + column + x / STEP;
             if let Some(values) = row[at..].first_chunk() {
                 *d = lanes.load_from(values);
             }
         }
-        *half = transform::input(lanes, d);
-    }
-    let mut whole = [[zero; REACH]; REACH];
-    for x in 0..REACH {
-        let mut d = [zero; REACH];
-        for (d, row) in d.iter_mut().zip(&half) {
-            *d = row[x];
-        }
-        for (row, value) in whole.iter_mut().zip(transform::input(lanes, d)) {
-            row[x] = value;
+        for (to, value) in half.iter_mut().zip(transform::input(lanes, d)) {
+            *to = lanes.store(value);
         }
     }
-    whole
 }
 
-/// A' m A and the bias, of sixteen tiles whose products at the places are `BLOCK * WIDE` apart.
+/// Column `x` of B' d B.
 #[inline(always)]
-fn back<L: Lanes>(lanes: L, products: &[Row], bias: f32) -> [[Row; STEP]; STEP] {
-    let zero = lanes.splat(0.0);
-    let mut half = [[zero; REACH]; STEP];
+fn column_forth<L: Lanes>(lanes: L, half: &Half, x: usize) -> [L::V; REACH] {
+    let mut d = [lanes.splat(0.0); REACH];
+    for (d, row) in d.iter_mut().zip(half) {
+        *d = lanes.load(&row[x]);
+    }
+    transform::input(lanes, d)
+}
+
+/// A' m of sixteen tiles whose products at the places are `place` apart.
+#[inline(always)]
+fn columns_back<L: Lanes>(lanes: L, products: &[Row], place: usize, half: &mut Half) {
     for x in 0..REACH {
-        let mut m = [zero; REACH];
+        let mut m = [lanes.splat(0.0); REACH];
         for (y, m) in m.iter_mut().enumerate() {
-            *m = lanes.load(&products[(y * REACH + x) * BLOCK * WIDE]);
+            *m = lanes.load(&products[(y * REACH + x) * place]);
         }
         for (row, value) in half.iter_mut().zip(transform::output(lanes, m)) {
-            row[x] = value;
+            row[x] = lanes.store(value);
         }
     }
-    let bias = lanes.splat(bias);
-    let mut whole = [[Row([0.0; LANES]); STEP]; STEP];
-    for (whole, half) in whole.iter_mut().zip(half) {
-        for (to, value) in whole.iter_mut().zip(transform::output(lanes, half)) {
-            *to = lanes.store(lanes.add(value, bias));
-        }
+}
+
+/// Row `y` of A' m A.
+#[inline(always)]
+fn row_back<L: Lanes>(lanes: L, half: &Half, y: usize) -> [L::V; STEP] {
+    let mut m = [lanes.splat(0.0); REACH];
+    for (m, value) in m.iter_mut().zip(&half[y]) {
+        *m = lanes.load(value);
     }
-    whole
+    transform::output(lanes, m)
 }
 
 /// Where tiles lie in a channel of the output.
@@ -258,35 +333,39 @@ struct Tiles {
     left: usize,
     columns: usize,
     count: usize,
+    store: Store,
 }
 
 impl Tiles {
-    /// Writes the outputs of sixteen tiles, the first of them number `from` of the part; of tiles and rows that are not there, none.
+    /// Writes row `y` of sixteen tiles, the first of them number `from` of the part; of tiles and rows that are not there, none.
     #[inline(always)]
-    fn write(&self, values: &[[Row; STEP]; STEP], from: usize, channel: &mut [f32]) {
+    fn write(&self, rows: &[Row; STEP], y: usize, from: usize, channel: &mut [f32]) {
         let to = (from + LANES).min(self.count);
-        for (y, values) in values.iter().enumerate() {
-            let mut line = [0.0; STEP * LANES];
-            for (lane, quad) in line.as_chunks_mut::<STEP>().0.iter_mut().enumerate() {
-                *quad = [
-                    values[0].0[lane],
-                    values[1].0[lane],
-                    values[2].0[lane],
-                    values[3].0[lane],
-                ];
-            }
-            let mut tile = from;
-            while tile < to {
-                let (row, column) = (tile / self.across, tile % self.across);
-                let run = (self.across - column).min(to - tile);
-                let x = (self.left + column) * STEP;
-                let count = (run * STEP).min(self.columns - x);
-                let at = (row * STEP + y) * self.columns + x;
-                if let Some(row) = channel.get_mut(at..at + count) {
-                    row.copy_from_slice(&line[(tile - from) * STEP..][..count]);
+        let mut tile = from;
+        while tile < to {
+            let (row, column) = (tile / self.across, tile % self.across);
+            let run = (self.across - column).min(to - tile);
+            let x = (self.left + column) * STEP;
+            let count = (run * STEP).min(self.columns - x);
+            let at = (row * STEP + y) * self.columns + x;
+            if let Some(channel) = channel.get_mut(at..at + count) {
+                if let Some(channel) = channel.as_chunks_mut::<LANES>().0.first_chunk_mut::<STEP>()
+                {
+                    for (to, row) in channel.iter_mut().zip(rows) {
+                        self.store.put(&row.0, to);
+                    }
+                    tile += run;
+                    continue;
                 }
-                tile += run;
+                // The first of these tiles is lane `first` of the sixteen, so it starts a quarter of a row.
+                let mut first = tile - from;
+                for to in channel.chunks_mut(STEP) {
+                    let values = &rows[first / STEP].0[first % STEP * STEP..];
+                    self.store.put(&values[..to.len()], to);
+                    first += 1;
+                }
             }
+            tile += run;
         }
     }
 }

@@ -37,3 +37,9 @@ impl Random {
             .collect()
     }
 }
+
+/// Uniform in [-1, 1).
+pub fn uniform(seed: u64, count: usize) -> Vec<f32> {
+    let mut random = Random(seed);
+    (0..count).map(|_| 2.0 * random.unit() - 1.0).collect()
+}

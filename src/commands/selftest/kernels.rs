@@ -2,7 +2,7 @@
 
 use vqlc_format::pack;
 use vqlc_model::rng::Rng;
-use vqlc_ops::{Conv2d, ConvShape, NearestIndex, Winograd, plain};
+use vqlc_ops::{Conv2d, ConvShape, Input, NearestIndex, Store, Winograd, plain};
 
 use super::Outcome;
 
@@ -143,8 +143,9 @@ fn differing(
 ) -> Result<(u64, u64), vqlc_ops::Error> {
     let slow = plain::conv2d(shape, weight, bias, input, height, width)?;
     let mut fast = vec![0.0; slow.len()];
+    let read = Input::new(input, height, width);
     let differing = if Winograd::suits(shape) {
-        Winograd::new(*shape, weight, bias)?.run(input, height, width, &mut fast)?;
+        Winograd::new(*shape, weight, bias)?.run(read, &mut fast, Store::Over)?;
         let [weight, bias, input] = [weight, bias, input].map(absolute);
         let scale = plain::conv2d(shape, &weight, &bias, &input, height, width)?;
         // A NaN is near nothing.
@@ -152,7 +153,7 @@ fn differing(
         let values = fast.iter().zip(&slow).zip(&scale);
         values.filter(|&values| !near(values)).count()
     } else {
-        Conv2d::new(*shape, weight, bias)?.run(input, height, width, &mut fast)?;
+        Conv2d::new(*shape, weight, bias)?.run(read, &mut fast, Store::Over)?;
         let pairs = fast.iter().zip(&slow);
         pairs.filter(|(a, b)| a.to_bits() != b.to_bits()).count()
     };

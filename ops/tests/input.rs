@@ -1,0 +1,205 @@
+//! What convolutions do to a picture on the way in and out gives the bits of the same things done one after the other; attention against
+//! its definition.
+
+mod support;
+
+use support::uniform as random;
+use vqlc_ops::{
+    Conv2d, ConvShape, Error, GroupNorm, Input, Kernel, Store, Winograd, attention,
+    attention_with_kernel,
+};
+
+const GROUPS: usize = 2;
+
+/// A picture as it is read.
+struct Picture {
+    channels: usize,
+    height: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Picture {
+    fn doubled(&self) -> Self {
+        let (height, width) = (2 * self.height, 2 * self.width);
+        let values = (0..self.channels * height * width).map(|i| {
+            let (channel, y, x) = (i / (height * width), i / width % height, i % width);
+            self.values[(channel * self.height + y / 2) * self.width + x / 2]
+        });
+        Self {
+            values: values.collect(),
+            height,
+            width,
+            ..*self
+        }
+    }
+
+    fn normalised(&self, norm: &GroupNorm) -> Self {
+        let mut values = vec![f32::NAN; self.values.len()];
+        norm.run(&self.values, &mut values).unwrap();
+        Self { values, ..*self }
+    }
+}
+
+/// Both ways to convolve, with one kernel.
+fn convolutions(
+    shape: ConvShape,
+    kernel: Kernel,
+) -> Vec<Box<dyn Fn(Input<'_>, &mut [f32], Store) -> Result<(), Error>>> {
+    let weights = shape.outputs * shape.inputs * shape.side * shape.side;
+    let (weight, bias) = (random(1, weights), random(2, shape.outputs));
+    let direct = Conv2d::new(shape, &weight, &bias).unwrap();
+    let direct = direct.with_kernel(kernel).unwrap();
+    let mut all: Vec<Box<dyn Fn(Input<'_>, &mut [f32], Store) -> Result<(), Error>>> =
+        vec![Box::new(move |input, output, store| {
+            direct.run(input, output, store)
+        })];
+    if Winograd::suits(&shape) {
+        let fast = Winograd::new(shape, &weight, &bias).unwrap();
+        let fast = fast.with_kernel(kernel).unwrap();
+        all.push(Box::new(move |input, output, store| {
+            fast.run(input, output, store)
+        }));
+    }
+    all
+}
+
+#[test]
+fn pictures_are_normalised_and_doubled_as_they_are_read() {
+    let channels = 8;
+    let mut cases = 0;
+    for (side, stride, padding) in [
+        (3, 1, (1, 1)),
+        (3, 2, (0, 1)),
+        (1, 1, (0, 0)),
+        (5, 3, (2, 1)),
+    ] {
+        let shape = ConvShape {
+            inputs: channels,
+            outputs: 9,
+            side,
+            stride,
+            padding,
+        };
+        for (height, width) in [(3, 5), (7, 16), (16, 32), (10, 67)] {
+            let picture = Picture {
+                channels,
+                height,
+                width,
+                values: random(3, channels * height * width),
+            };
+            for swish in [false, true] {
+                let (weight, bias) = (random(4, channels), random(5, channels));
+                let norm = GroupNorm::new(GROUPS, 1e-6, &weight, &bias, swish).unwrap();
+                let scales = norm.scales(&picture.values).unwrap();
+                let plain = Input::new(&picture.values, height, width);
+                let normalised = picture.normalised(&norm);
+                let ways = [
+                    (plain, &picture),
+                    (plain.doubled(), &picture.doubled()),
+                    (plain.normalised(&scales), &normalised),
+                    (plain.normalised(&scales).doubled(), &normalised.doubled()),
+                ];
+                for (way, (read, made)) in ways.into_iter().enumerate() {
+                    assert_eq!((read.height(), read.width()), (made.height, made.width));
+                    for kernel in Kernel::available() {
+                        for conv in convolutions(shape, kernel) {
+                            let rows = shape.output(made.height).unwrap();
+                            let columns = shape.output(made.width).unwrap();
+                            let before = random(6, 9 * rows * columns);
+                            let mut expected = vec![f32::NAN; before.len()];
+                            let input = Input::new(&made.values, made.height, made.width);
+                            conv(input, &mut expected, Store::Over).unwrap();
+                            let mut output = vec![f32::NAN; before.len()];
+                            conv(read, &mut output, Store::Over).unwrap();
+                            let name = format!("way {way}, {kernel:?} {shape:?} {height}x{width}");
+                            assert!(output == expected, "{name}");
+                            let mut output = before.clone();
+                            conv(read, &mut output, Store::Added).unwrap();
+                            for ((got, before), expected) in
+                                output.iter().zip(&before).zip(&expected)
+                            {
+                                assert_eq!(*got, before + expected, "{name}, added");
+                            }
+                            cases += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(cases >= 128, "{cases}");
+}
+
+#[test]
+fn scales_of_another_picture_are_refused() {
+    let norm = GroupNorm::new(1, 1e-6, &[1.0; 4], &[0.0; 4], true).unwrap();
+    let scales = norm.scales(&random(1, 4 * 6)).unwrap();
+    let shape = ConvShape {
+        inputs: 8,
+        outputs: 8,
+        side: 3,
+        stride: 1,
+        padding: (1, 1),
+    };
+    let values = random(2, 8 * 6);
+    for kernel in Kernel::available() {
+        for conv in convolutions(shape, kernel) {
+            let input = Input::new(&values, 2, 3).normalised(&scales);
+            let refused = conv(input, &mut [0.0; 48], Store::Over);
+            assert!(matches!(refused, Err(Error::Length { what: "scales", .. })));
+        }
+    }
+}
+
+/// In f64, as the definition is written.
+fn attention_plain(channels: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+    let positions = q.len() / channels;
+    let at = |of: &[f32], c: usize, i: usize| f64::from(of[c * positions + i]);
+    let mut output = vec![0.0; q.len()];
+    for i in 0..positions {
+        let scores = (0..positions).map(|j| {
+            let sum: f64 = (0..channels).map(|c| at(q, c, i) * at(k, c, j)).sum();
+            (sum / (channels as f64).sqrt()).exp()
+        });
+        let weights: Vec<f64> = scores.collect();
+        let total: f64 = weights.iter().sum();
+        for c in 0..channels {
+            let sum: f64 = (weights.iter().enumerate())
+                .map(|(j, weight)| weight * at(v, c, j))
+                .sum();
+            output[c * positions + i] = sum / total;
+        }
+    }
+    output
+}
+
+#[test]
+fn attention_is_its_definition_and_the_same_on_every_kernel() {
+    // The last has more positions than are looked at together.
+    for (channels, positions) in [(1, 1), (4, 9), (24, 256), (5, 37), (4, 1100)] {
+        let of = |seed| -> Vec<f32> {
+            let values = random(seed, channels * positions);
+            values.iter().map(|x| 2.0 * x).collect()
+        };
+        let (q, k, v) = (of(1), of(2), of(3));
+        let expected = attention_plain(channels, &q, &k, &v);
+        let mut best = vec![f32::NAN; q.len()];
+        attention(channels, &q, &k, &v, &mut best).unwrap();
+        for (got, expected) in best.iter().zip(&expected) {
+            assert!(
+                (f64::from(*got) - expected).abs() < 3e-6,
+                "{got} {expected}"
+            );
+        }
+        for kernel in Kernel::available() {
+            let mut output = vec![f32::NAN; q.len()];
+            attention_with_kernel(kernel, channels, [&q, &k, &v], &mut output).unwrap();
+            assert!(output == best, "{kernel:?} {channels} x {positions}");
+        }
+    }
+    let empty = attention(0, &[], &[], &[], &mut []);
+    assert!(matches!(empty, Err(Error::Empty { .. })));
+    let short = attention(2, &[0.0; 4], &[0.0; 4], &[0.0; 2], &mut [0.0; 4]);
+    assert!(matches!(short, Err(Error::Length { what: "v", .. })));
+}
