@@ -39,8 +39,8 @@ settings=(
 for n in $sizes; do
   codebook=$out/codebook-$n.safetensors
   if [[ $kinds == *lc* && ! -e $codebook ]]; then
-    # Few centres are moved often; many are moved once, which is most of what there is to gain and minutes of work.
-    if ((n > 50000)); then iterations=1; else iterations=10; fi
+    # Few centres are moved often; many seldom: the first times are most of what there is to gain, and minutes of work each.
+    if ((n > 50000)); then iterations=1; elif ((n > 10000)); then iterations=3; else iterations=10; fi
     # --resume goes on where there is something to go on with. Code 3: made, without some pictures that could not be read.
     "$vqlc" codebook "$images" "$codebook" --backbone efficientnet-lite0 --weights "$weights" --codes "$n" --views "$views" \
       --iterations "$iterations" --resume "${threads[@]}" || { code=$?; ((code == 3)) || exit "$code"; }
