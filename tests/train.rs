@@ -122,7 +122,15 @@ fn a_killed_run_goes_on_to_the_same_bits_and_its_model_compresses() {
     // What the run counted at its end, counted again from its model alone.
     let counts = dir.path().join("counts.safetensors");
     let printed = ok(vqlc()
-        .args(["train", "usage", "--json", "--size", "32", "--max-scale", "2"])
+        .args([
+            "train",
+            "usage",
+            "--json",
+            "--size",
+            "32",
+            "--max-scale",
+            "2",
+        ])
         .args(["--tokens-per-code", "1", "--model"])
         .arg(whole.join("model.safetensors"))
         .arg("--counts")
