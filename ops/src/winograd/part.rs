@@ -357,12 +357,10 @@ impl Tiles {
                     tile += run;
                     continue;
                 }
-                // The first of these tiles is lane `first` of the sixteen, so it starts a quarter of a row.
-                let mut first = tile - from;
-                for to in channel.chunks_mut(STEP) {
-                    let values = &rows[first / STEP].0[first % STEP * STEP..];
+                // Four lanes of the sixteen have their quadruples in one row.
+                for (lane, to) in (tile - from..).zip(channel.chunks_mut(STEP)) {
+                    let values = &rows[lane / STEP].0[lane % STEP * STEP..];
                     self.store.put(&values[..to.len()], to);
-                    first += 1;
                 }
             }
             tile += run;
