@@ -41,19 +41,17 @@ impl Picture {
     }
 }
 
+type Convolution = Box<dyn Fn(Input<'_>, &mut [f32], Store) -> Result<(), Error>>;
+
 /// Both ways to convolve, with one kernel.
-fn convolutions(
-    shape: ConvShape,
-    kernel: Kernel,
-) -> Vec<Box<dyn Fn(Input<'_>, &mut [f32], Store) -> Result<(), Error>>> {
+fn convolutions(shape: ConvShape, kernel: Kernel) -> Vec<Convolution> {
     let weights = shape.outputs * shape.inputs * shape.side * shape.side;
     let (weight, bias) = (random(1, weights), random(2, shape.outputs));
     let direct = Conv2d::new(shape, &weight, &bias).unwrap();
     let direct = direct.with_kernel(kernel).unwrap();
-    let mut all: Vec<Box<dyn Fn(Input<'_>, &mut [f32], Store) -> Result<(), Error>>> =
-        vec![Box::new(move |input, output, store| {
-            direct.run(input, output, store)
-        })];
+    let mut all: Vec<Convolution> = vec![Box::new(move |input, output, store| {
+        direct.run(input, output, store)
+    })];
     if Winograd::suits(&shape) {
         let fast = Winograd::new(shape, &weight, &bias).unwrap();
         let fast = fast.with_kernel(kernel).unwrap();
