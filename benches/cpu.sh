@@ -5,7 +5,9 @@
 #     benches/cpu.sh                writes $OUT/cpu.md and what it was made of
 #
 #     VQLC      target/release/vqlc
-#     PEERS     the folder of peers_cpu.py          PYTHON    python3, with torch, onnx, onnxruntime, numpy, scipy and faiss
+#     PEERS     required: a folder with peers_cpu.py, which takes --ch, --threads and --batch and prints a JSON object a line:
+#               what (encode, decode, nearest...), peer, ch and ms, or per_s. What it said otherwise is in $OUT/peers.log
+#     PYTHON    python3, with torch, onnx, onnxruntime, numpy, scipy and faiss
 #     CHANNELS  "32 128", widths of the network     BATCHES   "1 8", pictures a call
 #     THREADS   2                                   OUT       cpu-results
 set -euo pipefail
@@ -18,7 +20,7 @@ batches=${BATCHES:-1 8}
 threads=${THREADS:-2}
 out=${OUT:-cpu-results}
 mkdir -p "$out"
-rm -f "$out"/*.json "$out"/*.jsonl
+rm -f "$out"/network-*.json "$out"/peers-*.jsonl "$out"/nearest.json
 
 ours() { # batch, which time
   for ch in $channels; do
@@ -28,13 +30,13 @@ ours() { # batch, which time
 for batch in $batches; do
   ours "$batch" 1
   # shellcheck disable=SC2086  # an option for each width
-  "$python" "$peers/peers_cpu.py" $(printf -- '--ch %s ' $channels) --threads "$threads" --batch "$batch" > "$out/peers-$batch.jsonl" 2> /dev/null
+  "$python" "$peers/peers_cpu.py" $(printf -- '--ch %s ' $channels) --threads "$threads" --batch "$batch" > "$out/peers-$batch.jsonl" 2>> "$out/peers.log"
   ours "$batch" 2
 done
 "$vqlc" bench --only nearest --threads "$threads" --seconds 8 --json > "$out/nearest.json"
 
 "$python" - "$out" "$threads" "$("$vqlc" --version)" > "$out/cpu.md" << 'EOF'
-import datetime, json, os, pathlib, sys, time
+import datetime, json, pathlib, sys, time
 import torch
 
 out, threads, version = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Damaged = 4,
     /// A token file belongs to another tokenizer than the model given.
     WrongModel = 5,
-    /// Stopped by Ctrl-C or SIGTERM; what was done can be resumed.
+    /// Stopped by Ctrl-C or SIGTERM; what was done can be resumed where the command has `--resume`.
     Interrupted = 130,
 }
 

@@ -10,8 +10,11 @@ use crate::{Conv2d, Error, Input, Kernel, Store};
 /// Queries at a time: the whole matrix of a picture of 4096 x 4096 pixels would be 17 GB.
 const QUERIES: usize = 1024;
 
+/// Logarithm of the least weight, beside a greatest of 1, that is not 0.
+const LEAST: f32 = -60.0;
+
 /// Attention with one head (Vaswani et al. 2017): `output[c, i] = sum over j of softmax_j(sum over c of q[c, i] k[c, j] / sqrt(channels))
-/// v[c, j]`, each `[channels, positions]`. Runs on rayon's current pool and holds `1024 * positions` numbers.
+/// v[c, j]`, each `[channels, positions]`; near [`plain::attention`](crate::plain::attention). Runs on rayon's current pool and holds `2048 * positions` numbers.
 ///
 /// # Errors
 /// [`Error::Length`], [`Error::Empty`].
@@ -127,7 +130,9 @@ impl Job for Softmax<'_> {
         let mut sums = [0.0; LANES];
         for chunk in weights.chunks_mut(LANES) {
             for (sum, w) in sums.iter_mut().zip(chunk) {
-                *w = exp(scale * (*w - greatest));
+                let below = scale * (*w - greatest);
+                // Far below what the others' rounding is, and near the numbers that processors are slow with.
+                *w = if below < LEAST { 0.0 } else { exp(below) };
                 *sum += *w;
             }
         }

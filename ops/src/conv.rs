@@ -154,11 +154,11 @@ impl Conv2d {
         &self.shape
     }
 
-    /// Convolves `input` `[inputs, height, width]` into `output` `[outputs, height', width']`, sizes by [`ConvShape::output`].
-    /// Runs on rayon's current pool.
+    /// Convolves `input` `[inputs, height, width]`, sizes as they are read, into `output` `[outputs, height', width']`, sizes by
+    /// [`ConvShape::output`]; or adds to it, as `store` says. Runs on rayon's current pool.
     ///
     /// # Errors
-    /// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
+    /// [`Error::Length`], of the input's scales too; [`Error::Empty`] where the kernel does not fit into the picture.
     pub fn run(&self, input: Input<'_>, output: &mut [f32], store: Store) -> Result<(), Error> {
         let shape = &self.shape;
         input.check(shape.inputs)?;
@@ -246,7 +246,8 @@ impl Sums<'_> {
     }
 }
 
-/// The picture with its zeros around it: rows of all channels side by side, so that what an output is a sum of lies close together.
+/// The picture with its zeros around it: rows of all channels side by side, so that what an output is a sum of lies close together
+/// (`plane < row`); or, where it needs no zeros, as it is, channel by channel (`plane >= row`).
 /// Columns are sorted by their remainder modulo the stride, so that those of one kernel column lie side by side for neighbouring outputs.
 pub(crate) struct Planes<'a> {
     pub(crate) values: Cow<'a, [f32]>,
@@ -353,14 +354,11 @@ impl Job for RowJob<'_, '_> {
         for (channel, row) in channels {
             self.input
                 .read(channel, self.y, 0, &mut line[before..before + count]);
-            if let [even, odd] = row
-                .chunks_exact_mut(part)
-                .collect::<Vec<_>>()
-                .as_mut_slice()
-            {
-                // The only stride of the networks, without a division for each column.
+            if stride == 2 {
+                // The only other stride of the networks, without a division for each column.
+                let (even, odd) = row.split_at_mut(part);
                 let pairs = line.as_chunks::<2>().0;
-                for (pair, (even, odd)) in pairs.iter().zip(even.iter_mut().zip(odd.iter_mut())) {
+                for (pair, (even, odd)) in pairs.iter().zip(even.iter_mut().zip(odd)) {
                     [*even, *odd] = *pair;
                 }
                 continue;

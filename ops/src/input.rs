@@ -14,7 +14,7 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// `values` `[channels, height, width]`.
+    /// `values` `[channels, height, width]`; whether there are as many is checked by what reads them.
     #[must_use]
     pub fn new(values: &'a [f32], height: usize, width: usize) -> Self {
         Self {
@@ -80,6 +80,9 @@ impl<'a> Input<'a> {
     /// Row `y` of `channel` from column `from` on.
     #[inline(always)]
     pub(crate) fn read(&self, channel: usize, y: usize, from: usize, to: &mut [f32]) {
+        if to.is_empty() {
+            return;
+        }
         let (height, width) = self.size;
         let y = y >> usize::from(self.doubled);
         let row = &self.values[(channel * height + y) * width..][..width];

@@ -157,13 +157,14 @@ impl Moments {
             for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(chunk) {
                 let x = f64::from(x);
                 *sum += x;
-                *square = x.mul_add(x, *square);
+                // The square of an f32 is exact.
+                *square += x * x;
             }
         }
         for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(rest) {
             let x = f64::from(x);
             *sum += x;
-            *square = x.mul_add(x, *square);
+            *square += x * x;
         }
         let n = values.len() as f64;
         let mean = sums.iter().sum::<f64>() / n;
@@ -171,7 +172,8 @@ impl Moments {
         let variance = squares.iter().sum::<f64>() / n - mean * mean;
         Self {
             mean,
-            variance: variance.max(0.0),
+            // Not by max, which would make a number of a NaN.
+            variance: if variance < 0.0 { 0.0 } else { variance },
         }
     }
 
@@ -203,6 +205,14 @@ impl Scale {
     fn of(self, x: f32) -> f32 {
         x.mul_add(self.factor, self.offset)
     }
+
+    #[inline(always)]
+    fn apply(self, with_swish: bool, from: &[f32], to: &mut [f32]) {
+        for (y, &x) in to.iter_mut().zip(from) {
+            let v = self.of(x);
+            *y = if with_swish { swish(v) } else { v };
+        }
+    }
 }
 
 /// A normalisation of known values, channel by channel.
@@ -220,16 +230,7 @@ impl Scales {
     /// Normalises values of a channel.
     #[inline(always)]
     pub(crate) fn apply(&self, channel: usize, from: &[f32], to: &mut [f32]) {
-        let scale = self.channels[channel];
-        if self.swish {
-            for (y, &x) in to.iter_mut().zip(from) {
-                *y = swish(scale.of(x));
-            }
-        } else {
-            for (y, &x) in to.iter_mut().zip(from) {
-                *y = scale.of(x);
-            }
-        }
+        self.channels[channel].apply(self.swish, from, to);
     }
 
     /// As [`Self::apply`], where the values are.
@@ -277,11 +278,7 @@ impl Job for GroupJob<'_> {
             .chunks_exact(positions)
             .zip(self.output.chunks_exact_mut(positions));
         for ((input, output), (&weight, &bias)) in channels.zip(self.weight.iter().zip(self.bias)) {
-            let scale = Scale::new(moments, self.eps, weight, bias);
-            for (y, &x) in output.iter_mut().zip(input) {
-                let v = scale.of(x);
-                *y = if self.swish { swish(v) } else { v };
-            }
+            Scale::new(moments, self.eps, weight, bias).apply(self.swish, input, output);
         }
         moments
     }

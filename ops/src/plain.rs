@@ -37,6 +37,34 @@ pub fn nearest(table: &[f32], dim: usize, queries: &[f32], ids: &mut [u32]) -> R
     Ok(())
 }
 
+/// Attention with one head over `[channels, positions]`, as [`attention`](crate::attention) says; in f64.
+///
+/// Lengths must agree; `channels` is at least 1.
+#[must_use]
+pub fn attention(channels: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+    let positions = q.len() / channels;
+    let at = |of: &[f32], c: usize, i: usize| f64::from(of[c * positions + i]);
+    let mut output = vec![0.0; q.len()];
+    for i in 0..positions {
+        let scores: Vec<f64> = (0..positions)
+            .map(|j| {
+                let sum: f64 = (0..channels).map(|c| at(q, c, i) * at(k, c, j)).sum();
+                sum / (channels as f64).sqrt()
+            })
+            .collect();
+        let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = scores.iter().map(|s| (s - greatest).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for c in 0..channels {
+            let sum: f64 = (weights.iter().enumerate())
+                .map(|(j, weight)| weight * at(v, c, j))
+                .sum();
+            output[c * positions + i] = sum / total;
+        }
+    }
+    output
+}
+
 /// A convolution with bias: `input` `[inputs, height, width]` to `[outputs, height', width']`, row-major. Each output is one chain of
 /// fused multiply-adds from the bias, over inputs, kernel rows and kernel columns; zeros around the picture take part.
 ///

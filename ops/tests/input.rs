@@ -6,7 +6,7 @@ mod support;
 use support::uniform as random;
 use vqlc_ops::{
     Conv2d, ConvShape, Error, GroupNorm, Input, Kernel, Store, Winograd, attention,
-    attention_with_kernel,
+    attention_with_kernel, plain,
 };
 
 const GROUPS: usize = 2;
@@ -130,6 +130,31 @@ fn pictures_are_normalised_and_doubled_as_they_are_read() {
 }
 
 #[test]
+fn a_picture_without_columns_is_all_zeros_around() {
+    let shape = ConvShape {
+        inputs: 8,
+        outputs: 8,
+        side: 3,
+        stride: 1,
+        padding: (2, 2),
+    };
+    for kernel in Kernel::available() {
+        for conv in convolutions(shape, kernel) {
+            let mut outputs = [vec![f32::NAN; 8 * 8 * 2], vec![f32::NAN; 8 * 8 * 2]];
+            conv(
+                Input::new(&[], 3, 0).doubled(),
+                &mut outputs[0],
+                Store::Over,
+            )
+            .unwrap();
+            conv(Input::new(&[], 6, 0), &mut outputs[1], Store::Over).unwrap();
+            assert_eq!(outputs[0], outputs[1]);
+            assert!(outputs[0].iter().all(|x| x.is_finite()));
+        }
+    }
+}
+
+#[test]
 fn scales_of_another_picture_are_refused() {
     let norm = GroupNorm::new(1, 1e-6, &[1.0; 4], &[0.0; 4], true).unwrap();
     let scales = norm.scales(&random(1, 4 * 6)).unwrap();
@@ -150,28 +175,6 @@ fn scales_of_another_picture_are_refused() {
     }
 }
 
-/// In f64, as the definition is written.
-fn attention_plain(channels: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
-    let positions = q.len() / channels;
-    let at = |of: &[f32], c: usize, i: usize| f64::from(of[c * positions + i]);
-    let mut output = vec![0.0; q.len()];
-    for i in 0..positions {
-        let scores = (0..positions).map(|j| {
-            let sum: f64 = (0..channels).map(|c| at(q, c, i) * at(k, c, j)).sum();
-            (sum / (channels as f64).sqrt()).exp()
-        });
-        let weights: Vec<f64> = scores.collect();
-        let total: f64 = weights.iter().sum();
-        for c in 0..channels {
-            let sum: f64 = (weights.iter().enumerate())
-                .map(|(j, weight)| weight * at(v, c, j))
-                .sum();
-            output[c * positions + i] = sum / total;
-        }
-    }
-    output
-}
-
 #[test]
 fn attention_is_its_definition_and_the_same_on_every_kernel() {
     // The last has more positions than are looked at together.
@@ -181,7 +184,7 @@ fn attention_is_its_definition_and_the_same_on_every_kernel() {
             values.iter().map(|x| 2.0 * x).collect()
         };
         let (q, k, v) = (of(1), of(2), of(3));
-        let expected = attention_plain(channels, &q, &k, &v);
+        let expected = plain::attention(channels, &q, &k, &v);
         let mut best = vec![f32::NAN; q.len()];
         attention(channels, &q, &k, &v, &mut best).unwrap();
         for (got, expected) in best.iter().zip(&expected) {
@@ -195,6 +198,20 @@ fn attention_is_its_definition_and_the_same_on_every_kernel() {
             attention_with_kernel(kernel, channels, [&q, &k, &v], &mut output).unwrap();
             assert!(output == best, "{kernel:?} {channels} x {positions}");
         }
+    }
+    // Weights that are nothing beside the greatest.
+    let (q, k) = (
+        vec![30.0; 2 * 16],
+        (0..32).map(|i| i as f32).collect::<Vec<_>>(),
+    );
+    let v = random(4, 32);
+    let mut output = vec![f32::NAN; 32];
+    attention(2, &q, &k, &v, &mut output).unwrap();
+    for (got, expected) in output.iter().zip(plain::attention(2, &q, &k, &v)) {
+        assert!(
+            (f64::from(*got) - expected).abs() < 3e-6,
+            "{got} {expected}"
+        );
     }
     let empty = attention(0, &[], &[], &[], &mut []);
     assert!(matches!(empty, Err(Error::Empty { .. })));

@@ -143,6 +143,7 @@ pub(crate) fn run(args: SelftestArgs) -> anyhow::Result<Exit> {
     report.check(out, "bit packing, fast against plain", kernels::packing)?;
     report.check(out, "nearest entry, fast against plain", kernels::nearest)?;
     report.check(out, "convolution, fast against plain", kernels::convolution)?;
+    report.check(out, "attention, fast against plain", kernels::attention)?;
     report.check(
         out,
         "token file, written, read and damaged",

@@ -2,9 +2,9 @@
 //!
 //! Weights are packed once and there is no backward pass. Training, and CUDA, take [`vqlc_ops::tensor`].
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use candle_core::{DType, Error, Result, Tensor};
+use candle_core::{DType, Error, Result, Tensor, bail};
 use vqlc_ops::{Conv2d, ConvShape, Input, Store, Winograd};
 
 /// A tensor that inference takes: on the CPU, and nothing to be derived from it.
@@ -92,33 +92,55 @@ impl Map {
     }
 }
 
-/// Memory of maps that are done with. As many buffers stay as were ever in use at once.
+/// Memory of maps that are done with, for the next picture of the same size: as many buffers as were in use at once.
 #[derive(Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<f32>>>);
+pub(super) struct Buffers(Mutex<Free>);
+
+#[derive(Default)]
+struct Free {
+    /// Of the pictures that the buffers served.
+    size: (usize, usize),
+    buffers: Vec<Vec<f32>>,
+}
 
 impl Buffers {
     /// `len` numbers that were used for something else: all of them must be written before they are read.
     pub(super) fn take(&self, len: usize) -> Vec<f32> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The smallest that is large enough, else the largest, which then grows.
-        let best = (0..free.len()).min_by_key(|&i| {
-            let capacity = free[i].capacity();
+        let mut free = self.free();
+        // The smallest that is large enough, else the largest, whose place a larger one takes.
+        let best = (0..free.buffers.len()).min_by_key(|&i| {
+            let capacity = free.buffers[i].capacity();
             (capacity < len, capacity.abs_diff(len))
         });
-        let mut buffer = best.map(|i| free.swap_remove(i)).unwrap_or_default();
+        let best = best.map(|i| free.buffers.swap_remove(i));
         drop(free);
-        if buffer.capacity() < len {
-            // Nothing in it is worth copying.
-            buffer.clear();
+        match best.filter(|buffer| buffer.capacity() >= len) {
+            Some(mut buffer) => {
+                buffer.resize(len, 0.0);
+                buffer
+            }
+            None => vec![0.0; len],
         }
-        buffer.resize(len, 0.0);
-        buffer
+    }
+
+    /// Gives memory back to the system if the next picture is of another size than the last, so that what stays is what one size takes.
+    fn expect(&self, size: (usize, usize)) {
+        let mut free = self.free();
+        if free.size != size {
+            *free = Free {
+                size,
+                buffers: Vec::new(),
+            };
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a map back.
     pub(super) fn give(&self, map: Map) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        free.push(map.values);
+        self.free().buffers.push(map.values);
     }
 }
 
@@ -130,12 +152,16 @@ pub(super) fn each_picture(
 ) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     let pixels = values(x)?;
+    if pixels.is_empty() {
+        bail!("there are no numbers in {:?}", x.shape());
+    }
+    buffers.expect((height, width));
     let mut all = Vec::new();
     let mut size = (0, 0, 0);
     for picture in pixels.chunks_exact(channels * height * width) {
         let map = network(Input::new(picture, height, width))?;
         let area = map.height * map.width;
-        size = (map.values.len() / area.max(1), map.height, map.width);
+        size = (map.values.len() / area, map.height, map.width);
         all.extend_from_slice(&map.values);
         buffers.give(map);
     }
@@ -161,6 +187,10 @@ mod tests {
                 });
             }
         }
-        assert_eq!(buffers.0.lock().unwrap().len(), 2);
+        assert_eq!(buffers.free().buffers.len(), 2);
+        buffers.expect((0, 0));
+        assert_eq!(buffers.free().buffers.len(), 2);
+        buffers.expect((1, 500));
+        assert_eq!(buffers.free().buffers.len(), 0);
     }
 }

@@ -5,8 +5,8 @@
 //! Y = A' ((G g G') . (B' d B)) A      d: 6x6 inputs, g: 3x3 weights, Y: 4x4 outputs, . over inputs: a matrix product at each of 36 places
 //! ```
 //!
-//! Sixteen tiles lie side by side in a vector, from the inputs to the outputs. A part of the picture is worked on at a time, small enough
-//! that what becomes of it stays in a core's second cache. Each output is computed in one order of operations, so its bits depend on
+//! Sixteen tiles lie side by side in a vector, from the inputs to the outputs. A part of the picture is worked on at a time, place by place,
+//! so that what is multiplied at a place stays in a core's own caches. Each output is computed in one order of operations, so its bits depend on
 //! neither kernel, part nor thread; they are not those of [`plain::conv2d`](crate::plain::conv2d), from which they differ by rounding.
 
 mod part;
@@ -22,7 +22,7 @@ use crate::{ConvShape, Error, Input, Kernel, Store};
 use part::{Part, Scratch};
 use transform::{PLACES, STEP, weights_of};
 
-/// Numbers of transformed input that are held at a time, 1.2 MiB.
+/// Numbers of transformed input that are held at a time, 1.1 MiB.
 const HELD: usize = PLACES * 128 * 64;
 /// Most tiles of a part.
 const MOST_TILES: usize = 64;
@@ -110,11 +110,12 @@ impl Winograd {
         &self.shape
     }
 
-    /// Convolves `input` `[inputs, height, width]` into `output` `[outputs, height', width']`, sizes by [`ConvShape::output`].
-    /// Runs on rayon's current pool; a thread keeps up to 3 MiB, and more where there are more than 128 inputs.
+    /// Convolves `input` `[inputs, height, width]`, sizes as they are read, into `output` `[outputs, height', width']`, sizes by
+    /// [`ConvShape::output`]; or adds to it, as `store` says. Runs on rayon's current pool. A thread keeps 2.3 KB for each input and
+    /// output of each sixteen tiles that it works on at a time: of 128 of each, 2.3 MB.
     ///
     /// # Errors
-    /// [`Error::Length`]; [`Error::Empty`] where the kernel does not fit into the picture.
+    /// [`Error::Length`], of the input's scales too; [`Error::Empty`] where the kernel does not fit into the picture.
     pub fn run(&self, input: Input<'_>, output: &mut [f32], store: Store) -> Result<(), Error> {
         let shape = &self.shape;
         input.check(shape.inputs)?;

@@ -5,8 +5,11 @@ use crate::conv::BLOCK;
 use crate::lanes::{Job, LANES, Lanes, Row};
 use crate::{Input, Store};
 
-/// Numbers between the planes of two places, so that these do not all fall into the same sets of the caches.
-const APART: usize = LANES;
+/// Rows that a place's vectors of so many channels take: one more than they are, so that places do not all fall into the same sets of the
+/// caches.
+const fn plane(vectors: usize, channels: usize) -> usize {
+    vectors * channels + 1
+}
 
 /// What a thread holds, handed on from part to part. Buffers grow and are not cleared: every number that is used is written before.
 #[derive(Default)]
@@ -68,7 +71,7 @@ impl Job for Part<'_, '_> {
             store: self.store,
         };
         let outputs = self.bias_blocks() * BLOCK;
-        let place = vectors * outputs + APART / LANES;
+        let place = plane(vectors, outputs);
         for (o, channel) in self.output.iter_mut().enumerate() {
             let bias = lanes.splat(self.bias[o / BLOCK][o % BLOCK]);
             for vector in 0..vectors {
@@ -107,7 +110,7 @@ impl Part<'_, '_> {
         line.resize(STEP * share, 0.0);
         let lines = (down * STEP + 2) * STEP * share;
         grow(sorted, lines + LANES, 0.0);
-        let place = vectors * self.inputs + APART / LANES;
+        let place = plane(vectors, self.inputs);
         grow(transformed, PLACES * place, Row([0.0; LANES]));
         // Of the picture's columns those from `skipped` on, at `first` of a line.
         let start = self.left * STEP;
@@ -149,8 +152,8 @@ impl Part<'_, '_> {
         }
     }
 
-    /// Fills `products`: at each place a matrix product, small enough to stay in the first cache, `O` outputs and `T` vectors of tiles at
-    /// a time.
+    /// Fills `products`: at each place a matrix product, small enough for a core's own caches, `O` outputs and `T` vectors of tiles at a
+    /// time.
     #[inline(always)]
     fn multiply<L: Lanes, const O: usize, const T: usize>(&mut self, lanes: L, vectors: usize) {
         let blocks = self.bias_blocks();
@@ -160,10 +163,7 @@ impl Part<'_, '_> {
             products,
             ..
         } = &mut *self.scratch;
-        let (of_inputs, of_outputs) = (
-            vectors * inputs + APART / LANES,
-            vectors * outputs + APART / LANES,
-        );
+        let (of_inputs, of_outputs) = (plane(vectors, inputs), plane(vectors, outputs));
         grow(products, PLACES * of_outputs, Row([0.0; LANES]));
         let values = transformed.chunks_exact(of_inputs);
         let places = products.chunks_exact_mut(of_outputs).take(PLACES);

@@ -84,8 +84,10 @@ impl Stages<'_> {
         let window = self.limits.batch + 2 * self.limits.threads;
         let (done, batches) = bounded::<anyhow::Result<Vec<Coded>>>(2);
         thread::scope(|scope| {
-            // Ready when the first latents are; an error shows where it is used.
-            scope.spawn(|| self.tokenizer.prepare_search());
+            if !positions.is_empty() {
+                // Ready when the first latents are; an error shows where it is used.
+                scope.spawn(|| self.tokenizer.prepare_search());
+            }
             scope.spawn(move || {
                 let read = |position| self.prepare(self.job.range.start + position);
                 in_order(

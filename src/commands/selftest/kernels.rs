@@ -133,6 +133,39 @@ pub(super) fn convolution() -> Outcome {
     ))
 }
 
+/// The network's attention, also over more positions than are looked at together.
+pub(super) fn attention() -> Outcome {
+    const ROUNDING: f64 = 1e-5;
+    let mut rng = Rng::new(4);
+    let mut compared = 0;
+    for (channels, positions) in [(24, 256), (5, 37), (4, 1100)] {
+        let mut draw = || -> Vec<f32> {
+            let values = (0..channels * positions).map(|_| rng.normal() as f32);
+            values.collect()
+        };
+        let (q, k, v) = (draw(), draw(), draw());
+        let mut fast = vec![0.0; q.len()];
+        if let Err(err) = vqlc_ops::attention(channels, &q, &k, &v, &mut fast) {
+            return Outcome::failed(format!("{channels} x {positions}: {err}"));
+        }
+        let slow = plain::attention(channels, &q, &k, &v);
+        // A NaN is near nothing.
+        let near = |(fast, slow): (&f32, &f64)| (f64::from(*fast) - slow).abs() <= ROUNDING;
+        let differ = fast.iter().zip(&slow).filter(|&pair| !near(pair)).count();
+        if differ > 0 {
+            return Outcome::failed(format!(
+                "{channels} x {positions}: {differ} of {} values",
+                fast.len()
+            ));
+        }
+        compared += fast.len() as u64;
+    }
+    Outcome::ok(format!(
+        "{} in 3 shapes",
+        crate::text::things(compared, "value")
+    ))
+}
+
 /// How many values a fast convolution computes otherwise than the definition, and of how many.
 fn differing(
     shape: &ConvShape,

@@ -11,6 +11,7 @@ use vqlc_train::{
     trainer::{Evaluation, Outcome, Progress, StepReport, TokenizerTrainer, UsageReport},
 };
 
+use super::usage::lines;
 use crate::{
     cli::{DeviceArgs, OutputArgs, ThreadArgs},
     exit::Exit,
@@ -271,7 +272,7 @@ impl Summary {
         let mut text = format!(
             "model         {model}\nsteps         {}\n{}",
             text::count(self.steps),
-            self.usage.text()
+            lines(&self.usage)
         );
         if let Some(evaluation) = &self.evaluation {
             text += &evaluation.text();

@@ -1,21 +1,23 @@
 //! `vqlc train usage`: how much of its codebook a tokenizer uses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 use vqlc_train::{
-    data::{Augment, Pictures, Source},
+    data::{Augment, DEFAULT_CACHE_BYTES, Pictures, Source},
     trainer::{UsageOptions, UsageReport, count_usage},
 };
 
 use super::evaluate::side;
 use crate::{
-    cli::{DeviceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
+    cli::{DeviceArgs, ForceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
     default_model,
     exit::Exit,
     interrupt,
-    report::{Reporter, shown},
+    outputs::may_write,
+    report::{Reporter, say, shown},
     text,
 };
 
@@ -54,6 +56,8 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "FILE")]
     counts: Option<PathBuf>,
     #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadArgs,
@@ -73,6 +77,20 @@ struct Found {
 pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     let threads = args.threads.apply()?;
     let reporter = Reporter::new(&args.output);
+    if let Some(path) = &args.counts {
+        // Before the counting, which takes a while.
+        may_write(path, args.force.force)?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        ensure!(
+            folder.is_dir(),
+            "there is no folder {} to write {} in",
+            folder.display(),
+            path.display()
+        );
+    }
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.device)?;
     let options = UsageOptions {
@@ -88,20 +106,18 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     let pictures = Pictures::scan(&args.images, true)?;
     let per_picture = (options.size / tokenizer.factor()).pow(2) as u64;
     let codes = tokenizer.codebook_size();
-    let crops = (args.tokens_per_code * u64::from(codes)).div_ceil(per_picture);
+    let crops = options.wanted(codes as usize)?.div_ceil(per_picture);
     let progress = reporter.progress("counting", pictures.count() as u64 + crops, 0);
-    let source = Source::new(pictures, CACHE);
+    let source = Source::new(pictures, DEFAULT_CACHE_BYTES);
     let counts = count_usage(&tokenizer, &source, &options, &mut |counts| {
         progress.reach((counts.plain.tokens() + counts.crops.tokens()) / per_picture);
         !interrupt::requested()
     })?;
     progress.finish();
     let Some(counts) = counts else {
+        say("vqlc: interrupted while counting; nothing was written");
         return Ok(Exit::Interrupted);
     };
-    if let Some(path) = &args.counts {
-        counts.write(path)?;
-    }
     let skipped = source.skipped();
     for picture in &skipped {
         reporter.note(&format!(
@@ -118,7 +134,10 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     if args.output.json {
         text::print_json(&found)?;
     } else {
-        text::print(&found.usage.text())?;
+        text::print(&lines(&found.usage))?;
+    }
+    if let Some(path) = &args.counts {
+        counts.write(path)?;
     }
     Ok(if skipped.is_empty() {
         Exit::Ok
@@ -127,5 +146,18 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// Bytes of decoded pictures that are kept, since each is looked at many times.
-const CACHE: u64 = 1 << 30;
+/// The figures as lines of text; crops that were not counted have none.
+pub(super) fn lines(usage: &UsageReport) -> String {
+    let ways = [("plain pass", &usage.plain), ("seeded crops", &usage.crops)];
+    let counted = ways.into_iter().filter(|(_, share)| share.tokens > 0);
+    counted
+        .map(|(name, share)| {
+            format!(
+                "{name:<14}{:.2} % of the entries used by {} tokens, perplexity {:.0}\n",
+                100.0 * share.utilisation,
+                text::count(share.tokens),
+                share.perplexity
+            )
+        })
+        .collect()
+}

@@ -18,5 +18,6 @@ mod source;
 
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use pictures::Pictures;
+pub(crate) use plan::check;
 pub use plan::{Augment, Order};
 pub use source::{DEFAULT_CACHE_BYTES, Skipped, Source};

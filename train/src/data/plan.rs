@@ -65,7 +65,7 @@ pub(super) fn permutation(pictures: u64, seed: u64, epoch: u64) -> Permutation {
 }
 
 /// That crops of this size and scale can be cut.
-pub(super) fn check(size: u32, order: &Order) -> Result<()> {
+pub(crate) fn check(size: u32, order: &Order) -> Result<()> {
     if !(1..=1 << 16).contains(&size) {
         return Err(Error::Config(format!(
             "the picture size is 1 to 65536 pixels, got {size}"

@@ -8,13 +8,13 @@ use serde::Serialize;
 use super::{Codec, Progress, TokenizerTrainer, build::augment, evaluate::plain};
 use crate::{
     Error, Result,
-    data::{Augment, Batch, Loader, Order, Source},
+    data::{Augment, Batch, Loader, Order, Source, check},
     files::write_whole,
     metrics::Usage,
 };
 
 /// Says how far a long count is so many times.
-const NOTES: u64 = 10;
+const NOTES: f64 = 10.0;
 /// Keeps the crops that are counted apart from those that were learnt from.
 const CROPS: u64 = 0x0075_7361_6765;
 
@@ -48,28 +48,10 @@ pub struct UsageReport {
     pub crops: UsageShare,
 }
 
-impl UsageReport {
-    /// The figures as lines of text; crops that were not counted have none.
-    pub fn text(&self) -> String {
-        let ways = [("plain pass", &self.plain), ("seeded crops", &self.crops)];
-        let counted = ways.into_iter().filter(|(_, share)| share.tokens > 0);
-        counted
-            .map(|(name, share)| {
-                format!(
-                    "{name:<14}{:.2} % of the entries used by {} tokens, perplexity {:.0}\n",
-                    100.0 * share.utilisation,
-                    share.tokens,
-                    share.perplexity
-                )
-            })
-            .collect()
-    }
-}
-
 /// How pictures are gone through when ids are counted.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageOptions {
-    /// Side of the crops, pixels.
+    /// Side of the crops, pixels; a multiple of the codec's factor.
     pub size: usize,
     /// How the seeded crops are drawn.
     pub augment: Augment,
@@ -79,6 +61,22 @@ pub struct UsageOptions {
     pub tokens_per_code: u64,
     /// Threads that read and decode.
     pub threads: usize,
+}
+
+impl UsageOptions {
+    /// Tokens of seeded crops in all.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for more than can be counted.
+    pub fn wanted(&self, codes: usize) -> Result<u64> {
+        let wanted = self.tokens_per_code.checked_mul(codes as u64);
+        wanted.ok_or_else(|| {
+            Error::Config(format!(
+                "{} tokens for each of {codes} entries are more than can be counted",
+                self.tokens_per_code
+            ))
+        })
+    }
 }
 
 /// How often each entry was chosen, in both ways of going through the pictures.
@@ -121,7 +119,8 @@ impl UsageCounts {
 /// Counts the ids of the pictures of `source`. `go_on` is told the counts after each batch; where it answers no, the outcome is `None`.
 ///
 /// # Errors
-/// Pictures, and tensor operations.
+/// [`Error::Config`] for sizes and scales of which no crops can be cut, and for more tokens than can be counted; pictures, and tensor
+/// operations.
 pub fn count_usage(
     codec: &dyn Codec,
     source: &Arc<Source>,
@@ -132,24 +131,33 @@ pub fn count_usage(
         plain: Usage::new(codec.codes()),
         crops: Usage::new(codec.codes()),
     };
+    let wanted = options.wanted(codec.codes())?;
     let mut loading = plain(options.size, options.threads);
+    let crops = Order::Shuffled {
+        seed: options.seed ^ CROPS,
+        augment: options.augment,
+    };
+    if wanted > 0 {
+        check(options.size as u32, &crops)?;
+    }
     for batch in Loader::start(source, loading, 0)? {
         count_batch(codec, &batch?, &mut counts.plain)?;
         if !go_on(&counts) {
             return Ok(None);
         }
     }
-    loading.order = Order::Shuffled {
-        seed: options.seed ^ CROPS,
-        augment: options.augment,
-    };
-    let wanted = options.tokens_per_code * codec.codes() as u64;
+    if wanted == 0 {
+        return Ok(Some(counts));
+    }
+    loading.order = crops;
     let mut tokens = 0;
-    let mut crops = Loader::start(source, loading, 0)?;
-    while tokens < wanted {
-        let Some(batch) = crops.next() else { break };
+    for batch in Loader::start(source, loading, 0)? {
         tokens += count_batch(codec, &batch?, &mut counts.crops)?;
-        if !go_on(&counts) {
+        let more = go_on(&counts);
+        if tokens >= wanted {
+            break;
+        }
+        if !more {
             return Ok(None);
         }
     }
@@ -178,16 +186,17 @@ impl TokenizerTrainer {
             tokens_per_code: self.config.watch.usage_tokens_per_code,
             threads: data.workers,
         };
-        let wanted = options.tokens_per_code * codec.codes() as u64;
+        let wanted = options.wanted(codec.codes())?;
         let mut said = 0;
         let mut go_on = |counts: &UsageCounts| {
             let tokens = counts.crops.tokens();
-            let tenths = NOTES * tokens / wanted.max(1);
+            let done = tokens as f64 / wanted.max(1) as f64;
+            let tenths = (NOTES * done) as u64;
             if tenths > said {
                 said = tenths;
                 progress.note(&format!(
                     "counting used entries: {} % of {wanted} tokens, {:.2} % used",
-                    (100 * tokens / wanted).min(100),
+                    (100.0 * done).min(100.0) as u64,
                     100.0 * counts.crops.share()
                 ));
             }
