@@ -32,6 +32,7 @@ fn every_check_passes_here() {
         "bit packing",
         "nearest entry",
         "convolution",
+        "attention",
         "token file",
         "ids, any batch",
         "reference out.ids",
@@ -62,7 +63,7 @@ fn every_check_passes_here() {
     .json();
     assert_eq!(
         (&json["ok"], json["checks"].as_array().unwrap().len()),
-        (&true.into(), 5)
+        (&true.into(), 6)
     );
 }
 
