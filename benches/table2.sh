@@ -9,6 +9,7 @@
 #     WEIGHTS   EfficientNet-Lite0's weights: source of the codebooks, and judge
 #     OUT       table2-runs                     STEPS     1500
 #     SIZES     "1024 16384 100000"             KINDS     "lc lc-plain vq fc ema"
+#               (empty: only the table of what is there)
 #     THREADS   all cores                       PRECISION f32, or bf16 on a processor with AMX
 #     VIEWS     2, crops of each picture that the codebooks are made of
 #     TOKENS    100, tokens an entry that used entries are counted over
@@ -20,7 +21,7 @@ eval=${EVAL:?names the folder to measure on}
 weights=${WEIGHTS:?names the weights of EfficientNet-Lite0}
 out=${OUT:-table2-runs}
 steps=${STEPS:-1500}
-sizes=${SIZES:-1024 16384 100000}
+sizes=${SIZES-1024 16384 100000}
 kinds=${KINDS:-lc lc-plain vq fc ema}
 precision=${PRECISION:-f32}
 views=${VIEWS:-2}

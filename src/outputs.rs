@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, ensure};
 
-/// Refuses what is there already, unless `overwrite`, and in any case what is no regular file: a folder, a pipe, a device.
+/// Refuses what is there already, unless `overwrite`, and in any case what is no regular file: a folder, a pipe, a device; and a path
+/// in a folder that is not there. Asked before the work that the output is made by.
 pub(crate) fn may_write(path: &Path, overwrite: bool) -> anyhow::Result<()> {
     // Through links: one to a device is as little meant to be replaced as the device.
     ensure!(
@@ -15,6 +16,14 @@ pub(crate) fn may_write(path: &Path, overwrite: bool) -> anyhow::Result<()> {
     ensure!(
         overwrite || path.symlink_metadata().is_err(),
         "{} exists already (--force replaces it)",
+        path.display()
+    );
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    ensure!(
+        folder.is_none_or(Path::is_dir),
+        "{} cannot be written: there is no such folder",
         path.display()
     );
     Ok(())
@@ -70,6 +79,8 @@ mod tests {
         assert!(may_write(&plain, false).is_err());
         assert!(may_write(&plain, true).is_ok());
         assert!(may_write(dir.path(), true).is_err());
+        assert!(may_write(&dir.path().join("none/a"), false).is_err());
+        assert!(may_write(Path::new("not there"), false).is_ok());
         #[cfg(unix)]
         assert!(may_write(Path::new("/dev/null"), true).is_err());
     }

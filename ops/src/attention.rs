@@ -7,7 +7,7 @@ use crate::lanes::{Job, LANES, Lanes, Proven};
 use crate::norm::exp;
 use crate::{Conv2d, Error, Input, Kernel, Store};
 
-/// Queries at a time: the whole matrix of a picture of 4096 x 4096 pixels would be 17 GB.
+/// Queries at a time, as in the network's layers for training.
 const QUERIES: usize = 1024;
 
 /// Logarithm of the least weight, beside a greatest of 1, that is not 0.

@@ -202,15 +202,15 @@ impl Scale {
     }
 
     #[inline(always)]
-    fn of(self, x: f32) -> f32 {
-        x.mul_add(self.factor, self.offset)
+    fn of(self, x: f32, with_swish: bool) -> f32 {
+        let v = x.mul_add(self.factor, self.offset);
+        if with_swish { swish(v) } else { v }
     }
 
     #[inline(always)]
     fn apply(self, with_swish: bool, from: &[f32], to: &mut [f32]) {
         for (y, &x) in to.iter_mut().zip(from) {
-            let v = self.of(x);
-            *y = if with_swish { swish(v) } else { v };
+            *y = self.of(x, with_swish);
         }
     }
 }
@@ -238,8 +238,7 @@ impl Scales {
     pub(crate) fn apply_in_place(&self, channel: usize, values: &mut [f32]) {
         let scale = self.channels[channel];
         for value in values {
-            let v = scale.of(*value);
-            *value = if self.swish { swish(v) } else { v };
+            *value = scale.of(*value, self.swish);
         }
     }
 }

@@ -129,15 +129,20 @@ fn pictures_are_normalised_and_doubled_as_they_are_read() {
     assert!(cases >= 128, "{cases}");
 }
 
-#[test]
-fn a_picture_without_columns_is_all_zeros_around() {
-    let shape = ConvShape {
+/// A 3x3 convolution of as many channels.
+fn eight_to_eight(padding: (usize, usize)) -> ConvShape {
+    ConvShape {
         inputs: 8,
         outputs: 8,
         side: 3,
         stride: 1,
-        padding: (2, 2),
-    };
+        padding,
+    }
+}
+
+#[test]
+fn a_picture_without_columns_is_all_zeros_around() {
+    let shape = eight_to_eight((2, 2));
     for kernel in Kernel::available() {
         for conv in convolutions(shape, kernel) {
             let mut outputs = [vec![f32::NAN; 8 * 8 * 2], vec![f32::NAN; 8 * 8 * 2]];
@@ -158,13 +163,7 @@ fn a_picture_without_columns_is_all_zeros_around() {
 fn scales_of_another_picture_are_refused() {
     let norm = GroupNorm::new(1, 1e-6, &[1.0; 4], &[0.0; 4], true).unwrap();
     let scales = norm.scales(&random(1, 4 * 6)).unwrap();
-    let shape = ConvShape {
-        inputs: 8,
-        outputs: 8,
-        side: 3,
-        stride: 1,
-        padding: (1, 1),
-    };
+    let shape = eight_to_eight((1, 1));
     let values = random(2, 8 * 6);
     for kernel in Kernel::available() {
         for conv in convolutions(shape, kernel) {

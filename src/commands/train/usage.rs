@@ -1,8 +1,7 @@
 //! `vqlc train usage`: how much of its codebook a tokenizer uses.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 use vqlc_train::{
@@ -78,18 +77,7 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     let threads = args.threads.apply()?;
     let reporter = Reporter::new(&args.output);
     if let Some(path) = &args.counts {
-        // Before the counting, which takes a while.
         may_write(path, args.force.force)?;
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        ensure!(
-            folder.is_dir(),
-            "there is no folder {} to write {} in",
-            folder.display(),
-            path.display()
-        );
     }
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.device)?;
