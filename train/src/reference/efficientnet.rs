@@ -22,14 +22,18 @@ const GRADIENT_LIMIT: f64 = 1e-3;
 
 /// Compares the outputs of all stages and the class scores on `device`; where the file holds them, also perceptual distances and
 /// their gradient. The weights are drawn from the file's `weights_seed` if it states one, else they are read from
-/// `../weights/efficientnet_lite0.safetensors` as seen from `folder`.
+/// `efficientnet_lite0.safetensors` in `weights`.
 ///
 /// # Errors
 /// A folder that does not hold what it should; weights that are not there.
-pub fn compare_efficientnet(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
+pub fn compare_efficientnet(
+    folder: &Path,
+    weights: &Path,
+    device: &Device,
+) -> Result<Vec<Comparison>> {
     let stored = ReferenceFile::open(folder, FILE)?;
     let network = match stored.config().get("weights_seed") {
-        None => efficientnet_lite0(&folder.join("../weights").join(FILE), device, DType::F32)?,
+        None => efficientnet_lite0(&weights.join(FILE), device, DType::F32)?,
         Some(seed) => {
             let seed = seed.as_u64().ok_or_else(|| {
                 Error::malformed(&folder.join(FILE), "weights_seed is no whole number")

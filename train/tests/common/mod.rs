@@ -31,6 +31,16 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/reference")
 }
 
+/// The folder of the published weights that a reference folder was made with: beside it, or beside the repository.
+pub(crate) fn weights_of(folder: &Path) -> PathBuf {
+    let beside = folder.join("../weights");
+    if beside.is_dir() {
+        beside
+    } else {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/weights")
+    }
+}
+
 /// Runs a comparison on every folder: something was compared, and all of it is within its limits.
 pub(crate) fn all_pass(compare: impl Fn(&Path, &Device) -> vqlc_train::Result<Vec<Comparison>>) {
     for folder in reference_dirs() {
