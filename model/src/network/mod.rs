@@ -2,6 +2,7 @@
 //!
 //! Parameter names are those of published checkpoints. Tensors are NCHW f32.
 
+mod attention;
 mod decoder;
 mod encoder;
 mod fast;
