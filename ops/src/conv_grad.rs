@@ -2,10 +2,12 @@
 
 mod input;
 mod phases;
+mod turned;
 mod weight;
 
 pub(crate) use input::InputGradient;
 pub(crate) use phases::{Phase, Phases};
+pub(crate) use turned::Turned;
 pub(crate) use weight::weight;
 
 use crate::{ConvShape, Error};

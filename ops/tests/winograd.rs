@@ -76,18 +76,27 @@ fn every_kernel_comes_near_the_definition_and_they_agree_to_the_bit() {
 
 #[test]
 fn threads_do_not_matter() {
-    let (shape, height, width) = (shape(9, 40, (1, 1)), 37, 70);
-    let conv = Winograd::new(shape, &random(1, 9 * 40 * 9), &random(2, 40)).unwrap();
-    let input = random(3, 9 * height * width);
-    let run = |threads: usize| {
-        let mut output = vec![f32::NAN; 40 * height * width];
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.unwrap()
-            .install(|| conv.run(Input::new(&input, height, width), &mut output, Store::Over))
-            .unwrap();
-        output
-    };
-    assert!(run(1) == run(3));
+    // Of the second, bands of several parts below each other, each of several parts side by side.
+    for (outputs, height, width) in [(40, 37, 70), (8, 130, 270)] {
+        let shape = shape(9, outputs, (1, 1));
+        let (weight, bias) = (random(1, 9 * outputs * 9), random(2, outputs));
+        let conv = Winograd::new(shape, &weight, &bias).unwrap();
+        let input = random(3, 9 * height * width);
+        let run = |threads: usize| {
+            let mut output = vec![f32::NAN; outputs * height * width];
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap()
+                .install(|| conv.run(Input::new(&input, height, width), &mut output, Store::Over))
+                .unwrap();
+            output
+        };
+        let output = run(1);
+        assert!(output == run(3));
+        let (expected, scale) = expected(&shape, &weight, &bias, &input, (height, width));
+        for ((got, expected), scale) in output.iter().zip(&expected).zip(&scale) {
+            assert!((got - expected).abs() < 4e-6 * scale, "{got} {expected}");
+        }
+    }
 }
 
 #[test]

@@ -4,9 +4,9 @@ use candle_core::{DType, Result, bail};
 use rayon::prelude::*;
 
 use crate::amx::{self, Amx};
-use crate::conv_grad::{self, Batch};
+use crate::conv_grad::{self, Batch, Turned};
 use crate::lanes::Proven;
-use crate::{Conv2d, ConvShape, Error, Input, Store};
+use crate::{ConvShape, Convolution, Error, Input, Store};
 
 /// What products are taken of.
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +57,10 @@ impl Products {
         shape: &ConvShape,
         weight: &[f32],
         bias: &[f32],
-    ) -> std::result::Result<Convolution, Error> {
+    ) -> std::result::Result<Forward, Error> {
         Ok(match self {
-            Self::F32 => Convolution::F32(Conv2d::new(*shape, weight, bias)?),
-            Self::Bf16(amx) => Convolution::Bf16(amx::Forward::new(amx, shape, weight, bias)?),
+            Self::F32 => Forward::F32(Convolution::new(*shape, weight, bias)?),
+            Self::Bf16(amx) => Forward::Bf16(amx::Forward::new(amx, shape, weight, bias)?),
         })
     }
 
@@ -72,11 +72,14 @@ impl Products {
         batch: Batch,
     ) -> std::result::Result<AtInput, Error> {
         Ok(match self {
-            Self::F32 => {
-                let kernel = Proven::best();
-                let gradient = conv_grad::InputGradient::new(kernel, shape, weight, batch)?;
-                AtInput::F32(gradient)
-            }
+            Self::F32 => match Turned::new(shape, weight, batch)? {
+                Some(turned) => AtInput::Turned(turned),
+                None => {
+                    let kernel = Proven::best();
+                    let gradient = conv_grad::InputGradient::new(kernel, shape, weight, batch)?;
+                    AtInput::Direct(gradient)
+                }
+            },
             Self::Bf16(amx) => AtInput::Bf16(amx::InputGradient::new(amx, shape, weight, batch)?),
         })
     }
@@ -97,12 +100,12 @@ impl Products {
 }
 
 /// See [`Products::convolution`].
-pub(super) enum Convolution {
-    F32(Conv2d),
+pub(super) enum Forward {
+    F32(Convolution),
     Bf16(amx::Forward),
 }
 
-impl Convolution {
+impl Forward {
     pub(super) fn run(
         &self,
         x: &[f32],
@@ -118,14 +121,16 @@ impl Convolution {
 
 /// See [`Products::at_input`].
 pub(super) enum AtInput {
-    F32(conv_grad::InputGradient),
+    Direct(conv_grad::InputGradient),
+    Turned(Turned),
     Bf16(amx::InputGradient),
 }
 
 impl AtInput {
     pub(super) fn run(&self, grad: &[f32], result: &mut [f32]) -> std::result::Result<(), Error> {
         match self {
-            Self::F32(gradient) => gradient.run(grad, result),
+            Self::Direct(gradient) => gradient.run(grad, result),
+            Self::Turned(gradient) => gradient.run(grad, result),
             Self::Bf16(gradient) => gradient.run(grad, result),
         }
     }

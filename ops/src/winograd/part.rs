@@ -18,6 +18,8 @@ pub(super) struct Scratch {
     line: Vec<f32>,
     /// Rows of a channel, the columns of each sorted by their remainder modulo [`STEP`].
     sorted: Vec<f32>,
+    /// Of each channel, the rows of `sorted` that the part below reads too.
+    kept: Vec<f32>,
     /// Transformed inputs, `[PLACES][vectors of tiles][inputs]`.
     transformed: Vec<Row>,
     /// Their products with the weights, `[PLACES][vectors of tiles][outputs]`.
@@ -25,23 +27,31 @@ pub(super) struct Scratch {
     half: Half,
 }
 
-/// Tiles from row `top` and column `left` of tiles on, as many rows as `output` has, and some blocks of outputs.
+/// Rows that a part reads and the part below it too.
+const SHARED: usize = REACH - STEP;
+
+/// Tiles from row `top` and from column `left` of tiles on, `down` rows of `across` tiles, and some blocks of outputs.
 pub(super) struct Part<'a, 'b> {
     pub(super) inputs: usize,
     /// Rows and columns of zeros before the picture.
     pub(super) before: usize,
     pub(super) input: Input<'a>,
+    /// A row of the output.
     pub(super) top: usize,
+    /// Whether the part before was the one above, and left what both read.
+    pub(super) below: bool,
     pub(super) left: usize,
-    /// Tiles side by side.
     pub(super) across: usize,
+    pub(super) down: usize,
     /// Of the whole output.
     pub(super) columns: usize,
     /// For each block of outputs: for each place, for each input, the block's weights.
     pub(super) weights: &'a [[f32; BLOCK]],
     pub(super) bias: &'a [[f32; BLOCK]],
-    /// Channels, each `[rows, columns]`, the first row that of tile row `top`.
+    /// Channels, each `[rows, columns]`.
     pub(super) output: &'a mut [&'b mut [f32]],
+    /// Rows of `output` above this part.
+    pub(super) skipped: usize,
     pub(super) store: Store,
     pub(super) scratch: &'a mut Scratch,
 }
@@ -51,13 +61,9 @@ impl Job for Part<'_, '_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
-        let Some(rows) = self.output.first().map(|o| o.len() / self.columns) else {
-            return;
-        };
-        let down = rows.div_ceil(STEP);
-        let tiles = down * self.across;
+        let tiles = self.down * self.across;
         let vectors = tiles.div_ceil(LANES);
-        self.transform(lanes, down, vectors);
+        self.transform(lanes, vectors);
         if L::MANY_REGISTERS {
             self.multiply::<L, BLOCK, 2>(lanes, vectors);
         } else {
@@ -73,6 +79,7 @@ impl Job for Part<'_, '_> {
         let outputs = self.bias_blocks() * BLOCK;
         let place = plane(vectors, outputs);
         for (o, channel) in self.output.iter_mut().enumerate() {
+            let channel = &mut channel[self.skipped * self.columns..];
             let bias = lanes.splat(self.bias[o / BLOCK][o % BLOCK]);
             for vector in 0..vectors {
                 let products = &self.scratch.products[vector * outputs + o..];
@@ -96,11 +103,12 @@ impl Part<'_, '_> {
 
     /// Fills `transformed`.
     #[inline(always)]
-    fn transform<L: Lanes>(&mut self, lanes: L, down: usize, vectors: usize) {
+    fn transform<L: Lanes>(&mut self, lanes: L, vectors: usize) {
         let (height, width) = (self.input.height(), self.input.width());
         let Scratch {
             line,
             sorted,
+            kept,
             transformed,
             half,
             ..
@@ -108,8 +116,10 @@ impl Part<'_, '_> {
         // A tile reaches one column of the next one. A vector of tiles may reach farther: what it finds there, no output is made of.
         let share = self.across + 1;
         line.resize(STEP * share, 0.0);
-        let lines = (down * STEP + 2) * STEP * share;
+        let lines = (self.down * STEP + SHARED) * STEP * share;
+        let shared = SHARED * STEP * share;
         grow(sorted, lines + LANES, 0.0);
+        grow(kept, self.inputs * shared, 0.0);
         let place = plane(vectors, self.inputs);
         grow(transformed, PLACES * place, Row([0.0; LANES]));
         // Of the picture's columns those from `skipped` on, at `first` of a line.
@@ -119,9 +129,14 @@ impl Part<'_, '_> {
         let count = (width - skipped).min(line.len() - first);
         line.fill(0.0);
         for channel in 0..self.inputs {
+            let kept = &mut kept[channel * shared..][..shared];
+            if self.below {
+                sorted[..shared].copy_from_slice(kept);
+            }
+            let there = if self.below { SHARED } else { 0 };
             let of_rows = sorted[..lines].chunks_exact_mut(STEP * share);
-            for (y, sorted) in of_rows.enumerate() {
-                let y = (self.top * STEP + y).checked_sub(self.before);
+            for (y, sorted) in of_rows.enumerate().skip(there) {
+                let y = (self.top + y).checked_sub(self.before);
                 let Some(y) = y.filter(|&y| y < height) else {
                     sorted.fill(0.0);
                     continue;
@@ -130,7 +145,8 @@ impl Part<'_, '_> {
                     .read(channel, y, skipped, &mut line[first..first + count]);
                 sort(line, sorted);
             }
-            for row in 0..down {
+            kept.copy_from_slice(&sorted[lines - shared..lines]);
+            for row in 0..self.down {
                 let rows = &sorted[row * STEP * STEP * share..];
                 for column in (0..self.across).step_by(LANES) {
                     rows_forth(lanes, rows, share, column, half);
