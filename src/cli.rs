@@ -90,6 +90,23 @@ pub(crate) struct DeviceArgs {
     pub(crate) device: vqlc_model::DeviceSpec,
 }
 
+/// Where the network runs and in what.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NetworkArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// What the network multiplies in: f32 or, on a GPU, bf16: faster, and some ids differ; token files record it
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    pub(crate) precision: vqlc_model::Precision,
+}
+
+impl NetworkArgs {
+    /// Where it runs.
+    pub(crate) fn device(&self) -> vqlc_model::DeviceSpec {
+        self.device.device
+    }
+}
+
 /// Which tokenizer is used.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ModelFileArgs {

@@ -7,7 +7,7 @@ use vqlc_format::Digests;
 use vqlc_model::{Tokenizer, file::ModelFile};
 
 use crate::{
-    cli::{DeviceArgs, ModelFileArgs},
+    cli::{ModelFileArgs, NetworkArgs},
     process, same_model,
 };
 
@@ -18,9 +18,11 @@ const EMBEDDED: &[u8] = include_bytes!("../assets/default.safetensors");
 pub(crate) const CARD: &str = include_str!("../assets/MODEL_CARD.md");
 
 /// The tokenizer of `--model FILE`, or the embedded one, on the device asked for; and the process set up for running it.
-pub(crate) fn load(model: &ModelFileArgs, device: &DeviceArgs) -> anyhow::Result<Tokenizer> {
+pub(crate) fn load(model: &ModelFileArgs, network: &NetworkArgs) -> anyhow::Result<Tokenizer> {
     process::keep_freed_memory();
-    let tokenizer = Tokenizer::new(&read(model.model.as_deref())?, &device.device.open()?);
+    let (file, device) = (read(model.model.as_deref())?, network.device().open()?);
+    network.precision.check(&device)?;
+    let tokenizer = Tokenizer::with_precision(&file, &device, network.precision);
     tokenizer.with_context(|| name(model.model.as_deref()))
 }
 

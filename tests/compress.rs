@@ -514,6 +514,7 @@ fn impossible_jobs_end_with_one_clear_line() {
     assert!(refusal(args![root, folder.path("no/such/t.vqt")]).contains("there is no folder"));
     assert!(refusal(args![root]).contains("all that was named"));
     assert!(refusal(args!["--max-side", "9", root, out]).contains("--fit whole"));
+    assert!(refusal(args!["--precision", "bf16", root, out]).contains("f32 only"));
     let (other, same) = (
         folder.path("other"),
         "two pictures would both be named '000.png'",

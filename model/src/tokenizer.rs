@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use vqlc_ops::NearestIndex;
 
 use crate::{
-    DeviceSpec, Error, ModelDigests, Result, VqganConfig,
+    DeviceSpec, Error, ModelDigests, Precision, Result, VqganConfig,
     file::{CODEBOOK, ModelFile},
     network::{Decoder, Encoder},
     params::{RandomParams, StrictParams, Tensors},
@@ -26,7 +26,9 @@ pub struct Tokenizer {
     decoder: Decoder,
     /// B' `[n_codes, embed_dim]`, row-major.
     codebook: Vec<f32>,
-    /// What `codebook` is searched in, built when the first picture is encoded: decoding does without.
+    /// The same on a GPU, which searches it there.
+    on_device: Option<Tensor>,
+    /// What `codebook` is searched in on the CPU, built when the first picture is encoded: decoding does without.
     index: OnceLock<std::result::Result<NearestIndex, vqlc_ops::Error>>,
 }
 
@@ -36,16 +38,34 @@ impl Tokenizer {
     /// # Errors
     /// A tensor missing, left over or of another shape than the configuration asks for.
     pub fn new(model: &ModelFile, device: &Device) -> Result<Self> {
-        let config = model.config().clone();
-        let encoder = StrictParams::build(model.encoder_tensors(), device, |vb| {
+        Self::with_precision(model, device, Precision::F32)
+    }
+
+    /// As [`Self::new`], for a network that multiplies in `precision`.
+    ///
+    /// # Errors
+    /// Those too of [`Precision::check`].
+    pub fn with_precision(
+        model: &ModelFile,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self> {
+        precision.check(device)?;
+        let (config, compute) = (model.config().clone(), precision.dtype());
+        let encoder = StrictParams::build_for(model.encoder_tensors(), device, compute, |vb| {
             Encoder::new(&config, vb)
         })?;
-        let decoder = StrictParams::build(model.decoder_tensors(), device, |vb| {
+        let decoder = StrictParams::build_for(model.decoder_tensors(), device, compute, |vb| {
             Decoder::new(&config, vb)
         })?;
         let codebook = model.codebook()?;
         NearestIndex::check(&codebook, config.embed_dim)?;
+        let on_device = device
+            .is_cuda()
+            .then(|| Tensor::from_slice(&codebook, (config.n_codes, config.embed_dim), device))
+            .transpose()?;
         Ok(Self {
+            on_device,
             digests: *model.digests(),
             device: device.clone(),
             config,
@@ -76,8 +96,13 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Config`], or a device that cannot be used.
-    pub fn random(config: &VqganConfig, seed: u64, device: DeviceSpec) -> Result<Self> {
-        Self::new(&random_model(config, seed)?, &device.open()?)
+    pub fn random(
+        config: &VqganConfig,
+        seed: u64,
+        device: DeviceSpec,
+        precision: Precision,
+    ) -> Result<Self> {
+        Self::with_precision(&random_model(config, seed)?, &device.open()?, precision)
     }
 
     /// The network's configuration.
@@ -220,7 +245,12 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Search`] when z is not finite.
     pub fn quantize(&self, z: &Tensor) -> Result<Vec<u32>> {
-        let queries: Vec<f32> = z.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1()?;
+        let queries = z.permute((0, 2, 3, 1))?.contiguous()?;
+        if let Some(codebook) = &self.on_device {
+            let queries = queries.reshape(((), self.config.embed_dim))?;
+            return Ok(vqlc_ops::tensor::nearest(&queries, codebook)?.to_vec1()?);
+        }
+        let queries: Vec<f32> = queries.flatten_all()?.to_vec1()?;
         let mut ids = vec![0; queries.len() / self.config.embed_dim];
         self.index()?.search(&queries, &mut ids)?;
         Ok(ids)
@@ -232,7 +262,10 @@ impl Tokenizer {
     /// # Errors
     /// None for a codebook that was checked.
     pub fn prepare_search(&self) -> Result<()> {
-        self.index().map(drop)
+        match self.on_device {
+            Some(_) => Ok(()),
+            None => self.index().map(drop),
+        }
     }
 
     fn index(&self) -> Result<&NearestIndex> {

@@ -1,6 +1,7 @@
 //! Fits, views, extreme shapes and the preprocessing record.
 
 use proptest::prelude::*;
+use vqlc_model::Precision;
 use vqlc_model::image::{
     Fit, ImageError, Preprocessing, RECORD_LIMIT, ReadOptions, Rgb, Views, to_rgb8,
 };
@@ -261,7 +262,9 @@ fn the_record_is_these_bytes() {
         max_side: Some(512),
     };
     let whole = Preprocessing::new(whole, Views::Flip, 8, [0, 1, 2]).unwrap();
-    for record in [crop, whole] {
+    let bf16 = crop.clone().with_precision(Precision::Bf16);
+    assert!(bf16.to_bytes().ends_with(br#""precision":"bf16"}"#));
+    for record in [crop, whole, bf16] {
         assert_eq!(
             Preprocessing::from_bytes(&record.to_bytes()).unwrap(),
             record

@@ -15,7 +15,7 @@ use serde::Serialize;
 use vqlc_model::{DeviceSpec, rng::Rng};
 
 use crate::{
-    cli::{DeviceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
+    cli::{ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs},
     exit::Exit,
     report::Reporter,
     text,
@@ -24,7 +24,7 @@ use network::Network;
 
 const EXAMPLES: &str = "\
 encode, decode   the network on random pictures, pictures/s
-nearest          exact nearest of 100,000 entries of 8 numbers (standard normal), queries/s
+nearest          exact nearest of 100,000 (--codes) entries of 8 numbers (standard normal), queries/s
 unpack           17-bit ids from memory to 32-bit numbers in order, one thread, ids/s
 gather           records of 256 ids in random order out of a file in memory, one thread, records/s
 validate         the full check of that file, bytes/s
@@ -55,7 +55,7 @@ pub(crate) struct BenchArgs {
     /// Pictures in a batch [default: 4, on a GPU 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: Option<u16>,
-    /// Entries of the codebook of the training that is measured
+    /// Entries of the codebook that is searched, or trained with
     #[arg(long, value_name = "N", default_value_t = CODEBOOK_SIZE, value_parser = clap::value_parser!(u32).range(2..=1 << 24))]
     codes: u32,
     /// Measure these only
@@ -65,7 +65,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0, value_parser = parse_seconds)]
     seconds: f64,
     #[command(flatten)]
-    device: DeviceArgs,
+    network: NetworkArgs,
     #[command(flatten)]
     threads: ThreadArgs,
     #[command(flatten)]
@@ -123,10 +123,10 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let threads = args.threads.apply()?;
     let reporter = Reporter::new(&args.out);
     let budget = Duration::from_secs_f64(args.seconds);
-    let on_cpu = args.device.device == DeviceSpec::Cpu;
+    let on_cpu = args.network.device() == DeviceSpec::Cpu;
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
-        device: args.device.device.to_string(),
+        device: args.network.device().to_string(),
         threads,
         results: Vec::new(),
     };
@@ -151,7 +151,11 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         }
     }
     if wanted(What::Nearest) {
-        say(kernels::nearest(budget, args.device.device)?)?;
+        say(kernels::nearest(
+            budget,
+            args.network.device(),
+            args.codes as usize,
+        )?)?;
     }
     if wanted(What::Unpack) {
         say(kernels::unpack(budget)?)?;
@@ -167,7 +171,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         }
     }
     if wanted(What::Assign) {
-        say(kernels::assign(budget, args.device.device)?)?;
+        say(kernels::assign(budget, args.network.device())?)?;
     }
     if wanted(What::Train) {
         let measured = training::steps(&args, budget);

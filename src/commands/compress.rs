@@ -48,7 +48,7 @@ pub(crate) fn run(args: CompressArgs) -> anyhow::Result<Exit> {
         return dry_run(&args, &pictures, output, &reporter);
     }
     interrupt::install()?;
-    let tokenizer = default_model::load(&args.model, &args.device)?;
+    let tokenizer = default_model::load(&args.model, &args.network)?;
     let job = Job::new(&args, &pictures, &tokenizer, threads)?;
     let mut tally = Tally::new(&pictures);
     say_problems(&pictures);
@@ -58,7 +58,7 @@ pub(crate) fn run(args: CompressArgs) -> anyhow::Result<Exit> {
     reporter.detail(&format!(
         "{} on {} with {threads} threads",
         text::things(job.len(), "picture"),
-        args.device.device
+        args.network.device()
     ));
 
     let progress = reporter.progress("compressing", job.len(), writer.next_position());

@@ -14,7 +14,7 @@ use serde::Serialize;
 use vqlc_format::TokenFile;
 use vqlc_model::image::{JPEG_QUALITY, OutFormat, Preprocessing};
 
-use crate::cli::{DeviceArgs, ForceArgs, ModelFileArgs, OutputArgs, ThreadArgs};
+use crate::cli::{ForceArgs, ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs};
 use crate::exit::{Exit, fail};
 use crate::memory::MemoryArgs;
 use crate::report::{self, Reporter};
@@ -69,7 +69,7 @@ pub(crate) struct DecompressArgs {
     #[command(flatten)]
     model: ModelFileArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    network: NetworkArgs,
     #[command(flatten)]
     threads: ThreadArgs,
     #[command(flatten)]
@@ -122,7 +122,7 @@ pub(crate) fn run(args: DecompressArgs) -> anyhow::Result<Exit> {
     )?;
 
     interrupt::install()?;
-    let tokenizer = default_model::load(&args.model, &args.device)?;
+    let tokenizer = default_model::load(&args.model, &args.network)?;
     let comparison = Comparison::of(file.digests(), &same_model::recorded(tokenizer.digests()));
     if !comparison.same_ids() {
         return Err(fail(

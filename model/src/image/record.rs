@@ -7,6 +7,7 @@ use super::{
     fit::{pad_edges, short_side_size, whole_size},
     resize::{Window, resize_window},
 };
+use crate::Precision;
 
 /// Version of the record that this program writes, and the only one it reads.
 pub const RECORD_VERSION: u32 = 1;
@@ -51,13 +52,6 @@ enum ResizeRule {
 enum ColorRule {
     #[serde(rename = "8-bit sRGB, ICC profiles converted, alpha composited over the background")]
     Srgb,
-}
-
-/// Number format in which the network computes ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Precision {
-    #[serde(rename = "f32")]
-    F32,
 }
 
 /// A picture ready for the encoder.
@@ -131,6 +125,17 @@ impl Preprocessing {
             }
         }
         Ok(())
+    }
+
+    /// The same for a network that multiplies in `precision`; [`Self::new`] has it in f32.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// What the network multiplies in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// How pictures are brought to size.

@@ -10,23 +10,29 @@ use vqlc_model::{DeviceSpec, devices::NearestOnDevice, rng::Rng};
 use vqlc_ops::NearestIndex;
 
 use super::{BITS, CODEBOOK_SIZE, Measured, RECORD, RECORDS, What, measure, random_ids};
+use crate::text;
 
 const DIM: usize = 8;
 
 /// On the CPU the search of codes as `compress` does it; on a GPU its kernel, with both tensors there already.
-pub(super) fn nearest(budget: Duration, device: DeviceSpec) -> anyhow::Result<Measured> {
+pub(super) fn nearest(
+    budget: Duration,
+    device: DeviceSpec,
+    codes: usize,
+) -> anyhow::Result<Measured> {
     const QUERIES: usize = 1 << 16;
     let mut rng = Rng::new(4);
     let mut normal =
         |count: usize| -> Vec<f32> { (0..count).map(|_| rng.normal() as f32).collect() };
-    let table = normal(CODEBOOK_SIZE as usize * DIM);
+    let table = normal(codes * DIM);
     let queries = normal(QUERIES * DIM);
+    let table_size = format!("{} x {DIM}", text::count(codes as u64));
     if device != DeviceSpec::Cpu {
         let search = NearestOnDevice::new(device, table, queries, DIM)?;
         return measure(
             What::Nearest,
             "queries",
-            "100,000 x 8".into(),
+            table_size,
             QUERIES as f64,
             budget,
             || Ok(search.run()?),
@@ -35,7 +41,7 @@ pub(super) fn nearest(budget: Duration, device: DeviceSpec) -> anyhow::Result<Me
     let start = Instant::now();
     let index = NearestIndex::build(&table, DIM)?;
     let detail = format!(
-        "100,000 x 8, index built in {:.0} ms",
+        "{table_size}, index built in {:.0} ms",
         start.elapsed().as_secs_f64() * 1e3
     );
     let mut ids = vec![0; QUERIES];

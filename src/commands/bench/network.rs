@@ -3,7 +3,7 @@
 use std::{hint::black_box, time::Duration};
 
 use anyhow::ensure;
-use vqlc_model::{DeviceSpec, Tokenizer, VqganConfig, rng::Rng};
+use vqlc_model::{DeviceSpec, Precision, Tokenizer, VqganConfig, rng::Rng};
 
 use super::{BenchArgs, Measured, What, measure, random_ids};
 use crate::default_model;
@@ -14,13 +14,19 @@ pub(super) struct Network {
     name: String,
     side: usize,
     batch: usize,
+    precision: Precision,
 }
 
 impl Network {
     pub(super) fn open(args: &BenchArgs) -> anyhow::Result<Self> {
         let (tokenizer, name) = match args.ch {
             Some(ch) => (
-                Tokenizer::random(&VqganConfig::paper_with_width(ch)?, 1, args.device.device)?,
+                Tokenizer::random(
+                    &VqganConfig::paper_with_width(ch)?,
+                    1,
+                    args.network.device(),
+                    args.network.precision,
+                )?,
                 format!("random weights, ch {ch}"),
             ),
             None => {
@@ -30,7 +36,7 @@ impl Network {
                     "the embedded model"
                 };
                 (
-                    default_model::load(&args.model, &args.device)?,
+                    default_model::load(&args.model, &args.network)?,
                     name.to_owned(),
                 )
             }
@@ -40,7 +46,7 @@ impl Network {
             side.is_multiple_of(factor),
             "--size {side} is not a multiple of this model's factor, {factor}"
         );
-        let default_batch = if matches!(args.device.device, DeviceSpec::Cpu) {
+        let default_batch = if matches!(args.network.device(), DeviceSpec::Cpu) {
             4
         } else {
             64
@@ -50,13 +56,14 @@ impl Network {
             name,
             side,
             batch: args.batch.map_or(default_batch, usize::from),
+            precision: args.network.precision,
         })
     }
 
     fn detail(&self) -> String {
         format!(
-            "{}, {}x{} pixels, batch {}",
-            self.name, self.side, self.side, self.batch
+            "{}, {}x{} pixels, batch {}, {}",
+            self.name, self.side, self.side, self.batch, self.precision
         )
     }
 

@@ -30,7 +30,7 @@ pub(super) fn steps(args: &BenchArgs, budget: Duration) -> anyhow::Result<Measur
     // Ctrl-C ends the run, and the folder goes with it.
     crate::interrupt::install()?;
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let cuda = args.device.device != DeviceSpec::Cpu;
+    let cuda = args.network.device() != DeviceSpec::Cpu;
     let side = args.size as usize;
     let batch = args.batch.map_or(if cuda { 64 } else { 4 }, usize::from);
     let ch = args.ch.unwrap_or(128);
@@ -63,7 +63,7 @@ pub(super) fn steps(args: &BenchArgs, budget: Duration) -> anyhow::Result<Measur
         set.push("model.norm_group_size=4".into());
     }
     let config = TokenizerConfig::parse(TokenizerConfig::preset_text("paper-f16")?, &set)?;
-    let device = args.device.device.open()?;
+    let device = args.network.device().open()?;
     let mut watch = Watch {
         began: None,
         budget,

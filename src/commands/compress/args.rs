@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use vqlc_model::image::{Fit, Preprocessing, Views};
 
-use crate::cli::{DeviceArgs, ForceArgs, ModelFileArgs, OutputArgs, ThreadArgs};
+use crate::cli::{ForceArgs, ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs};
 use crate::globs::Globs;
 use crate::memory::MemoryArgs;
 use crate::report::Reporter;
@@ -109,7 +109,7 @@ pub(crate) struct CompressArgs {
     #[command(flatten)]
     pub(super) model: ModelFileArgs,
     #[command(flatten)]
-    pub(super) device: DeviceArgs,
+    pub(super) network: NetworkArgs,
     #[command(flatten)]
     pub(super) threads: ThreadArgs,
     #[command(flatten)]

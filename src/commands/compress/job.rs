@@ -31,7 +31,8 @@ impl Job {
         threads: usize,
     ) -> anyhow::Result<Self> {
         let factor = u32::try_from(tokenizer.factor())?;
-        let preprocessing = Preprocessing::new(args.fit()?, args.views, factor, args.background.0)?;
+        let preprocessing = Preprocessing::new(args.fit()?, args.views, factor, args.background.0)?
+            .with_precision(args.network.precision);
         let grid = match preprocessing.fit() {
             Fit::Crop { size } => Grid::Fixed {
                 rows: size / factor,
@@ -100,7 +101,7 @@ fn digest(args: &CompressArgs, pictures: &Pictures, spec: &Spec, threads: usize)
             .map_or(String::new(), |limit| limit.to_string())
             .as_bytes(),
     );
-    match args.device.device {
+    match args.network.device() {
         DeviceSpec::Cpu => field(b"cpu"),
         DeviceSpec::Cuda(_) => {
             field(b"cuda");

@@ -33,7 +33,7 @@ impl Limits {
             threads,
             batch: args.batch(threads),
             memory: args.memory.limit(),
-            cuda: matches!(args.device.device, DeviceSpec::Cuda(_)),
+            cuda: matches!(args.network.device(), DeviceSpec::Cuda(_)),
         }
     }
 }

@@ -7,7 +7,7 @@ use vqlc_model::Tokenizer;
 use vqlc_train::trainer;
 
 use crate::{
-    cli::{DeviceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
+    cli::{ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs},
     default_model,
     exit::Exit,
     text,
@@ -38,7 +38,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "PIXELS", default_value_t = 256)]
     size: u16,
     #[command(flatten)]
-    device: DeviceArgs,
+    network: NetworkArgs,
     #[command(flatten)]
     threads: ThreadArgs,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(crate) struct EvaluateArgs {
 
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
     let threads = args.threads.apply()?;
-    let tokenizer = default_model::load(&args.model, &args.device)?;
+    let tokenizer = default_model::load(&args.model, &args.network)?;
     let size = side(args.size, &tokenizer)?;
     let found = trainer::evaluate(
         &tokenizer,

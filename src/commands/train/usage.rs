@@ -11,7 +11,7 @@ use vqlc_train::{
 
 use super::evaluate::side;
 use crate::{
-    cli::{DeviceArgs, ForceArgs, ModelFileArgs, OutputArgs, ThreadArgs},
+    cli::{ForceArgs, ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs},
     default_model,
     exit::Exit,
     interrupt,
@@ -57,7 +57,7 @@ pub(crate) struct UsageArgs {
     #[command(flatten)]
     force: ForceArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    network: NetworkArgs,
     #[command(flatten)]
     threads: ThreadArgs,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
         may_write(path, args.force.force)?;
     }
     interrupt::install()?;
-    let tokenizer = default_model::load(&args.model, &args.device)?;
+    let tokenizer = default_model::load(&args.model, &args.network)?;
     let options = UsageOptions {
         size: side(args.size, &tokenizer)?,
         augment: Augment {

@@ -1,6 +1,6 @@
 //! What a configuration may hold.
 
-use super::{Precision, TokenizerConfig};
+use super::TokenizerConfig;
 use crate::{Error, Result, quantizer::Kind};
 
 impl TokenizerConfig {
@@ -110,14 +110,6 @@ impl TokenizerConfig {
             );
         }
         Ok(())
-    }
-
-    /// The dtype that layers multiply in.
-    pub fn compute(&self) -> candle_core::DType {
-        match self.run.precision {
-            Precision::F32 => candle_core::DType::F32,
-            Precision::Bf16 => candle_core::DType::BF16,
-        }
     }
 }
 

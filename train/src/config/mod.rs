@@ -12,8 +12,9 @@ use crate::{Error, Result};
 
 pub use sections::{
     CheckpointConfig, DataConfig, DiscriminatorConfig, LossConfig, OptimizerConfig, PerceptualKind,
-    Precision, QuantizerSection, RunConfig, WarmStartConfig, WatchConfig,
+    QuantizerSection, RunConfig, WarmStartConfig, WatchConfig,
 };
+pub use vqlc_model::Precision;
 
 /// The training of a tokenizer as data. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

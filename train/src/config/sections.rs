@@ -4,17 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::quantizer::Kind;
+use vqlc_model::Precision;
 
-/// How products are taken. Parameters, search and quantizer loss are f32 either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// f32.
-    F32,
-    /// Operands rounded to bf16, sums in f32: on CUDA, and on processors with AMX.
-    Bf16,
-}
+use crate::quantizer::Kind;
 
 /// `[run]`: how long and with what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -56,9 +56,15 @@ impl Perceptual {
                     "torchvision's VGG16 and the linear layers of lpips (vgg.pth), or one that holds both",
                 ));
             }
-            PerceptualKind::Lpips => Self::Lpips(Lpips::read(files, device, config.compute())?),
+            PerceptualKind::Lpips => {
+                Self::Lpips(Lpips::read(files, device, config.run.precision.dtype())?)
+            }
             _ => match files.as_slice() {
-                [file] => Self::EfficientNet(efficientnet_lite0(file, device, config.compute())?),
+                [file] => Self::EfficientNet(efficientnet_lite0(
+                    file,
+                    device,
+                    config.run.precision.dtype(),
+                )?),
                 _ => return Err(wants("the one of EfficientNet-Lite0")),
             },
         }))
@@ -119,7 +125,7 @@ impl TokenizerTrainer {
         let first_step = found.as_ref().map_or(0, |found| found.step);
         fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
 
-        let (seed, compute) = (config.run.seed, config.compute());
+        let (seed, compute) = (config.run.seed, config.run.precision.dtype());
         let ((encoder, decoder), network) = Params::random(seed, device, compute, |vb| {
             Ok((
                 Encoder::new(&config.model, vb.clone())?,
