@@ -1,10 +1,11 @@
-//! The pipeline of compress: threads read and prepare pictures, one thread feeds the network, the caller's writes; all in input order.
+//! The pipeline of compress: threads read and prepare pictures, one thread gathers them into batches, one runs the network (two where that is
+//! on a GPU), the caller's writes; all in input order.
 
 use std::collections::BTreeMap;
 use std::thread;
 
 use anyhow::Context;
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 use vqlc_format::{Picture, Writer};
 use vqlc_model::image::{self, Fit, Icc};
@@ -55,6 +56,9 @@ struct Prepared {
     note: Option<String>,
 }
 
+/// Pictures that go through the network together; of those that cannot be read, why.
+type Batch = Vec<Result<Prepared, String>>;
+
 /// A picture's ids, or why it has none.
 type Coded = Result<Ids, String>;
 
@@ -82,11 +86,21 @@ impl Stages<'_> {
     pub(super) fn run(&self, writer: &mut Writer, tally: &mut Tally) -> anyhow::Result<()> {
         let positions = writer.next_position()..self.job.len();
         let window = self.limits.batch + 2 * self.limits.threads;
-        let (done, batches) = bounded::<anyhow::Result<Vec<Coded>>>(2);
+        // Batches take the lanes in turn, and the results are drawn in turn. While one is in a GPU, the next is laid out, copied there and
+        // queued, so that the GPU waits for neither.
+        let lanes = if self.limits.cuda { 2 } else { 1 };
         thread::scope(|scope| {
             if !positions.is_empty() {
                 // Ready when the first latents are; an error shows where it is used.
                 scope.spawn(|| self.tokenizer.prepare_search());
+            }
+            let (mut lanes_in, mut lanes_out) = (Vec::new(), Vec::new());
+            for _ in 0..lanes {
+                let (lane, batches) = bounded(0);
+                let (done, coded) = bounded::<anyhow::Result<Vec<Coded>>>(2);
+                scope.spawn(move || self.network(batches, done));
+                lanes_in.push(lane);
+                lanes_out.push(coded);
             }
             scope.spawn(move || {
                 let read = |position| self.prepare(self.job.range.start + position);
@@ -96,11 +110,11 @@ impl Stages<'_> {
                     window,
                     interrupt::requested,
                     read,
-                    |prepared| self.feed(prepared, &done),
+                    |prepared| self.gather(prepared, &lanes_in),
                 );
             });
-            // Leaving this loop drops the receiver, and with it the other stages stop.
-            for batch in batches {
+            // Leaving this loop drops the receivers, and with them the other stages stop. The first lane that has no more ends the work.
+            for batch in lanes_out.iter().cycle().map_while(|lane| lane.recv().ok()) {
                 for coded in batch? {
                     self.write(coded, writer, tally)?;
                 }
@@ -154,19 +168,15 @@ impl Stages<'_> {
         })
     }
 
-    /// Second stage: gathers pictures into batches and runs the network over them.
-    fn feed(
-        &self,
-        prepared: InOrder<Result<Prepared, String>>,
-        done: &Sender<anyhow::Result<Vec<Coded>>>,
-    ) {
+    /// Second stage: gathers pictures into batches.
+    fn gather(&self, prepared: InOrder<Result<Prepared, String>>, lanes: &[Sender<Batch>]) {
         let mut prepared = prepared.map(|(_, result)| {
             result.unwrap_or_else(|_| {
                 Err("reading it failed inside vqlc; please report this picture".to_owned())
             })
         });
         let mut held = None;
-        loop {
+        for lane in lanes.iter().cycle() {
             let mut batch = Vec::new();
             let mut memory = 0_u64;
             while batch.len() < self.limits.batch {
@@ -184,6 +194,15 @@ impl Stages<'_> {
             if batch.is_empty() || interrupt::requested() {
                 return;
             }
+            if lane.send(batch).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Third stage: runs the network over batches.
+    fn network(&self, batches: Receiver<Batch>, done: Sender<anyhow::Result<Vec<Coded>>>) {
+        for batch in batches {
             let coded = self.encode(batch);
             let failed = coded.is_err();
             if done.send(coded).is_err() || failed {
@@ -193,7 +212,7 @@ impl Stages<'_> {
     }
 
     /// Runs the network over a batch: pictures of one shape together, on the CPU all shapes side by side.
-    fn encode(&self, batch: Vec<Result<Prepared, String>>) -> anyhow::Result<Vec<Coded>> {
+    fn encode(&self, batch: Batch) -> anyhow::Result<Vec<Coded>> {
         let mut groups: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
         for (index, picture) in batch.iter().enumerate() {
             if let Ok(picture) = picture {
