@@ -215,6 +215,41 @@ fn the_loss_falls_for_every_quantizer() {
     }
 }
 
+/// Four pictures make the same step at once and in two halves: gradients are their mean. (The adversary is off: its normalisation sees a
+/// half at a time.)
+#[test]
+fn accumulated_gradients_are_those_of_the_whole_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, halves] = [("4", "1"), ("2", "2")].map(|(batch, accumulate)| {
+        let out = dir.path().join(batch);
+        let (batch, accumulate) = (
+            format!("run.batch={batch}"),
+            format!("run.accumulate={accumulate}"),
+        );
+        let sets = [
+            batch.as_str(),
+            accumulate.as_str(),
+            "quantizer.kind=vq",
+            "loss.gan=0",
+            "run.steps=3",
+            "warm_start.steps=0",
+        ];
+        let more: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+        ok(&mut train(&out, &more));
+        let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let lines = text.lines();
+        let steps = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        steps.collect::<Vec<_>>()
+    });
+    assert_eq!((whole.len(), halves.len()), (3, 3));
+    for (whole, halves) in whole.iter().zip(&halves) {
+        for value in ["loss", "l1", "quantizer", "gradient_norm"] {
+            let [a, b] = [whole, halves].map(|step| step[value].as_f64().unwrap());
+            assert!(a > 0.0 && (a - b).abs() < 1e-3 * a, "{value}: {a} and {b}");
+        }
+    }
+}
+
 /// Without a projector, with a codebook that is trained too, and in another dimension: each trains, and its model can be used.
 #[test]
 fn the_lc_quantizer_has_options() {

@@ -16,6 +16,8 @@ pub(crate) use planes::Planes;
 pub(crate) const BLOCK: usize = 8;
 /// Numbers of the input that a band of rows is made of, 512 KiB: with the weights of a block they stay in the second cache.
 const BAND: usize = 1 << 17;
+/// Outputs from which on a 1x1 convolution's input is laid out for it.
+const OFTEN: usize = 64;
 /// Columns a padded row is a multiple of: the widest tile.
 const TILE: usize = 2 * LANES;
 
@@ -157,15 +159,13 @@ impl Conv2d {
     pub fn run(&self, input: Input<'_>, output: &mut [f32], store: Store) -> Result<(), Error> {
         let shape = &self.shape;
         input.check(shape.inputs)?;
-        let (mut rows, mut columns) = output_size(shape, &input, output)?;
-        // Where rows do not matter, one long row wastes no lanes; rows of whole tiles waste none either, and can be cut into bands.
-        let flat = shape.is_flat() && !columns.is_multiple_of(TILE) && input.plain().is_some();
-        let input = if flat {
-            (rows, columns) = (1, rows * columns);
-            input.as_row()
-        } else {
-            input
-        };
+        let (rows, columns) = output_size(shape, &input, output)?;
+        // Of few outputs nothing is read so often that it pays to lay it out first, where rows are of whole tiles anyway.
+        let seldom = shape.outputs < OFTEN && columns.is_multiple_of(TILE);
+        if shape.is_flat() && input.plain().is_some() && !seldom {
+            Flat::new(self.kernel, shape.inputs, input).convolve(self, output, store);
+            return Ok(());
+        }
         let planes = Planes::new(self.kernel, shape, input, columns);
         let taps = planes.taps(shape.side);
         Sums {
@@ -180,6 +180,54 @@ impl Conv2d {
         }
         .run(output, (rows, columns));
         Ok(())
+    }
+}
+
+/// What 1x1 convolutions are taken of, laid out once for all of them.
+pub(crate) struct Flat<'a> {
+    planes: Planes<'a>,
+    /// Rows and columns that a channel is seen as.
+    size: (usize, usize),
+}
+
+impl<'a> Flat<'a> {
+    /// Of `input`, `inputs` channels as they are: neither normalised nor doubled.
+    pub(crate) fn new(kernel: Proven, inputs: usize, input: Input<'a>) -> Self {
+        let positions = input.height() * input.width();
+        if positions.is_multiple_of(TILE) {
+            return Self {
+                planes: Planes::by_tiles(kernel, inputs, input),
+                size: (positions / TILE, TILE),
+            };
+        }
+        let shape = ConvShape {
+            inputs,
+            outputs: 1,
+            side: 1,
+            stride: 1,
+            padding: (0, 0),
+        };
+        // One long row wastes no lanes.
+        let input = input.as_rows_of(positions);
+        Self {
+            planes: Planes::new(kernel, &shape, input, positions),
+            size: (1, positions),
+        }
+    }
+
+    /// `conv`, which is 1x1 and of as many inputs, into `output` `[outputs, positions]`.
+    pub(crate) fn convolve(&self, conv: &Conv2d, output: &mut [f32], store: Store) {
+        Sums {
+            kernel: conv.kernel,
+            planes: &self.planes,
+            taps: &[0],
+            inputs: conv.shape.inputs,
+            step: self.planes.row,
+            weights: &conv.weights,
+            bias: &conv.bias,
+            store,
+        }
+        .run(output, self.size);
     }
 }
 

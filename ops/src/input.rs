@@ -60,11 +60,11 @@ impl<'a> Input<'a> {
         (!self.doubled && self.scales.is_none()).then_some(self.values)
     }
 
-    /// The same values as one long row.
-    pub(crate) fn as_row(self) -> Self {
+    /// The same values in rows of `columns`, a divisor of how many a channel has.
+    pub(crate) fn as_rows_of(self, columns: usize) -> Self {
         debug_assert!(!self.doubled, "rows matter where they are doubled");
         Self {
-            size: (1, self.size.0 * self.size.1),
+            size: (self.size.0 * self.size.1 / columns, columns),
             ..self
         }
     }

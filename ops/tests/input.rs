@@ -176,8 +176,8 @@ fn scales_of_another_picture_are_refused() {
 
 #[test]
 fn attention_is_its_definition_and_the_same_on_every_kernel() {
-    // The last has more positions than are looked at together.
-    for (channels, positions) in [(1, 1), (4, 9), (24, 256), (5, 37), (4, 1100)] {
+    // The last have more positions than are looked at together.
+    for (channels, positions) in [(1, 1), (4, 9), (24, 256), (5, 37), (4, 1100), (32, 2080)] {
         let of = |seed| -> Vec<f32> {
             let values = random(seed, channels * positions);
             values.iter().map(|x| 2.0 * x).collect()
@@ -198,13 +198,14 @@ fn attention_is_its_definition_and_the_same_on_every_kernel() {
             assert!(output == best, "{kernel:?} {channels} x {positions}");
         }
     }
-    // Weights that are nothing beside the greatest.
+    // Weights that are nothing beside the greatest, which comes last.
+    let count = 2 * 1100;
     let (q, k) = (
-        vec![30.0; 2 * 16],
-        (0..32).map(|i| i as f32).collect::<Vec<_>>(),
+        vec![30.0; count],
+        (0..count).map(|i| i as f32).collect::<Vec<_>>(),
     );
-    let v = random(4, 32);
-    let mut output = vec![f32::NAN; 32];
+    let v = random(4, count);
+    let mut output = vec![f32::NAN; count];
     attention(2, &q, &k, &v, &mut output).unwrap();
     for (got, expected) in output.iter().zip(plain::attention(2, &q, &k, &v)) {
         assert!(

@@ -64,6 +64,32 @@ impl<'a> Planes<'a> {
         }
     }
 
+    /// For a 1x1 convolution: the [`TILE`] columns of all `inputs` that a tile is a sum of side by side. Channel by channel they lie a power
+    /// of two apart as a rule, and push each other out of the caches. A channel must have whole tiles.
+    pub(crate) fn by_tiles(kernel: Proven, inputs: usize, input: Input<'_>) -> Self {
+        let input = input.as_rows_of(TILE);
+        let row = inputs * TILE;
+        let mut values = vec![0.0; input.height() * row];
+        let rows = values.par_chunks_mut(row).enumerate();
+        rows.with_min_len(16).for_each(|(y, row)| {
+            kernel.run(RowJob {
+                input,
+                y,
+                before: 0,
+                stride: 1,
+                part: TILE,
+                row,
+            });
+        });
+        Self {
+            values: Cow::Owned(values),
+            plane: TILE,
+            row,
+            part: TILE,
+            stride: 1,
+        }
+    }
+
     /// Where a kernel row and column starts, from the place of the output.
     pub(crate) fn tap(&self, ky: usize, kx: usize) -> usize {
         ky * self.row + (kx % self.stride) * self.part + kx / self.stride
