@@ -149,7 +149,7 @@ fn bench_measures_what_is_asked() {
     assert_eq!(
         names,
         [
-            "encode", "decode", "nearest", "unpack", "gather", "validate", "assign"
+            "encode", "decode", "nearest", "unpack", "gather", "loader", "validate", "assign"
         ]
     );
     let units: Vec<&str> = results
@@ -159,7 +159,7 @@ fn bench_measures_what_is_asked() {
     assert_eq!(
         units,
         [
-            "pictures", "pictures", "queries", "ids", "records", "bytes", "points"
+            "pictures", "pictures", "queries", "ids", "records", "records", "bytes", "points"
         ]
     );
     for result in results {

@@ -215,8 +215,8 @@ fn the_loss_falls_for_every_quantizer() {
     }
 }
 
-/// Four pictures make the same step at once and in two halves: gradients are their mean. (The adversary is off: its normalisation sees a
-/// half at a time.)
+/// Four pictures make the same step at once and in two halves: gradients are their mean. (What looks at a batch as a whole is off: the
+/// adversary's normalisation, and the quantizer's loss beside the spread of the latents.)
 #[test]
 fn accumulated_gradients_are_those_of_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
@@ -230,6 +230,7 @@ fn accumulated_gradients_are_those_of_the_whole_batch() {
             batch.as_str(),
             accumulate.as_str(),
             "quantizer.kind=vq",
+            "loss.quantizer_relative=false",
             "loss.gan=0",
             "run.steps=3",
             "warm_start.steps=0",

@@ -27,6 +27,7 @@ encode, decode   the network on random pictures, pictures/s
 nearest          exact nearest of 100,000 (--codes) entries of 8 numbers (standard normal), queries/s
 unpack           17-bit ids from memory to 32-bit numbers in order, one thread, ids/s
 gather           records of 256 ids in random order out of a file in memory, one thread, records/s
+loader           the same as training takes them: shuffled batches out of a mapped file, records/s
 validate         the full check of that file, bytes/s
 assign           the nearest of many centres as K-means searches it, points/s
 train            steps of training with LPIPS and adversary (paper section 4.1, random weights), pictures/s;
@@ -87,6 +88,7 @@ enum What {
     Nearest,
     Unpack,
     Gather,
+    Loader,
     Validate,
     Assign,
     Train,
@@ -160,11 +162,15 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     if wanted(What::Unpack) {
         say(kernels::unpack(budget)?)?;
     }
-    if wanted(What::Gather) || wanted(What::Validate) {
+    if wanted(What::Gather) || wanted(What::Loader) || wanted(What::Validate) {
         reporter.detail("writing a token file to measure on");
-        let file = storage::token_file()?;
+        let written = storage::Written::new()?;
+        let file = written.read()?;
         if wanted(What::Gather) {
             say(storage::gather(&file, budget)?)?;
+        }
+        if wanted(What::Loader) {
+            say(storage::loader(&written, budget)?)?;
         }
         if wanted(What::Validate) {
             say(storage::validate(&file, threads, budget)?)?;

@@ -55,6 +55,14 @@ pub enum Error {
         /// The run's folder.
         folder: PathBuf,
     },
+    /// A token file that cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: vqlc_format::Error,
+    },
     /// The tokenizer's own.
     #[error(transparent)]
     Model(#[from] vqlc_model::Error),
@@ -92,6 +100,13 @@ impl Error {
 
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    pub(crate) fn tokens(path: &Path, source: vqlc_format::Error) -> Self {
+        Self::Tokens {
             path: path.to_path_buf(),
             source,
         }

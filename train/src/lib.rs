@@ -1,4 +1,5 @@
-//! Fits VQGAN-LC tokenizers (arXiv 2406.11837): the codebook, the losses, the optimisers, the loop, and the metrics.
+//! Fits VQGAN-LC tokenizers (arXiv 2406.11837): the codebook, the losses, the optimisers, the loop, and the metrics; and deals out token
+//! files to what learns from ids.
 //!
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
@@ -9,12 +10,15 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod gpt;
 pub mod losses;
 pub mod metrics;
+pub mod nn;
 pub mod optim;
 pub mod params;
 pub mod quantizer;
 pub mod reference;
+pub mod tokens;
 pub mod trainer;
 pub mod watch;
 

@@ -9,8 +9,8 @@ use vqlc_model::reference::{Comparison, ReferenceFile};
 use vqlc_train::{
     Result,
     reference::{
-        compare_adam_steps, compare_adaptive_weight, compare_discriminator, compare_lpips,
-        compare_quantizer_variants,
+        compare_adam_steps, compare_adaptive_weight, compare_discriminator, compare_gpt,
+        compare_lpips, compare_quantizer_variants,
     },
 };
 
@@ -67,6 +67,11 @@ fn the_discriminator_matches_the_reference() {
         |_| false,
         compare_discriminator,
     );
+}
+
+#[test]
+fn the_gpt_matches_the_reference() {
+    check("gpt.safetensors", |_| false, compare_gpt);
 }
 
 #[test]

@@ -1,20 +1,52 @@
-//! A token file in memory: scattered records, and the full check.
+//! A token file: scattered records, as training takes them too, and the full check.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
+use tempfile::TempDir;
 use vqlc_format::{
-    CheckOptions, Digest, Digests, Grid, Picture, Spec, TokenFile, Writer, order::Permutation,
+    CheckOptions, Digest, Digests, Grid, Picture, Spec, TokenFile, Writer,
+    order::{Permutation, Shard},
 };
+use vqlc_train::tokens::{TokenLoader, TokenOptions, TokenSet, ViewChoice};
 
 use super::{CODEBOOK_SIZE, GRID, Measured, RECORD, RECORDS, What, measure, random_ids};
 use crate::text;
 
-/// A token file in memory, written as `compress` writes it.
-pub(super) fn token_file() -> anyhow::Result<TokenFile<Vec<u8>>> {
-    let folder =
-        tempfile::tempdir().context("a temporary folder for the token file to measure on")?;
-    let path = folder.path().join("bench.vqt");
+/// Records taken at a time.
+const BATCH: usize = 1024;
+
+/// A token file in a folder that lasts as long as this.
+pub(super) struct Written {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl Written {
+    /// Writes it as `compress` does.
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let folder =
+            tempfile::tempdir().context("a temporary folder for the token file to measure on")?;
+        let path = folder.path().join("bench.vqt");
+        write(&path)?;
+        Ok(Self {
+            _folder: folder,
+            path,
+        })
+    }
+
+    /// The file in memory.
+    pub(super) fn read(&self) -> anyhow::Result<TokenFile<Vec<u8>>> {
+        Ok(TokenFile::read(&self.path)?)
+    }
+}
+
+fn write(path: &Path) -> anyhow::Result<()> {
     let spec = Spec {
         codebook_size: CODEBOOK_SIZE,
         grid: Grid::Fixed {
@@ -29,7 +61,7 @@ pub(super) fn token_file() -> anyhow::Result<TokenFile<Vec<u8>>> {
         names: false,
         sizes: false,
     };
-    let mut writer = Writer::create(&path, &spec, Digest::default(), false)?;
+    let mut writer = Writer::create(path, &spec, Digest::default(), false)?;
     let ids = random_ids(6, 64 * RECORD, CODEBOOK_SIZE);
     for (position, ids) in (0..RECORDS).zip(ids.chunks_exact(RECORD).cycle()) {
         writer.push(
@@ -46,11 +78,38 @@ pub(super) fn token_file() -> anyhow::Result<TokenFile<Vec<u8>>> {
         )?;
     }
     writer.finish(RECORDS)?;
-    Ok(TokenFile::read(&path)?)
+    Ok(())
+}
+
+/// The file as training reads it.
+pub(super) fn loader(written: &Written, budget: Duration) -> anyhow::Result<Measured> {
+    let set = Arc::new(TokenSet::open(std::slice::from_ref(&written.path))?);
+    let options = TokenOptions {
+        batch: BATCH,
+        seed: 7,
+        shard: Shard::whole(),
+        views: ViewChoice::Drawn,
+        whole_batches: true,
+        ahead: 4,
+    };
+    let mut loader = TokenLoader::start(&set, options, None)?;
+    let detail = "256 ids of 17 bits each, shuffled, batches of 1,024 gathered by another thread";
+    measure(
+        What::Loader,
+        "records",
+        detail.into(),
+        RECORDS as f64,
+        budget,
+        || {
+            for _ in 0..RECORDS as usize / BATCH {
+                black_box(loader.next_batch()?);
+            }
+            Ok(())
+        },
+    )
 }
 
 pub(super) fn gather(file: &TokenFile<Vec<u8>>, budget: Duration) -> anyhow::Result<Measured> {
-    const BATCH: usize = 1024;
     let order = Permutation::new(RECORDS, 7);
     let shuffled: Vec<u64> = (0..RECORDS).map(|position| order.at(position)).collect();
     let mut ids = vec![0; BATCH * RECORD];

@@ -1,0 +1,66 @@
+//! Continuing token by token.
+
+use candle_core::{Result, Tensor};
+
+use super::Gpt;
+use crate::nn::Cache;
+
+/// Continues rows of tokens: what was looked at is kept, so that a new token costs one token's work.
+pub struct Decoder<'a> {
+    gpt: &'a Gpt,
+    /// With the class, and where there is guidance without it.
+    branches: Vec<Vec<Cache>>,
+    guidance: f64,
+    seen: usize,
+}
+
+impl<'a> Decoder<'a> {
+    /// Begins. `guidance` s makes logits of u + s (c - u), c those with the class and u those with null in its place (Ho and Salimans 2022);
+    /// 1 is no guidance, and costs half.
+    pub fn new(gpt: &'a Gpt, guidance: f64) -> Self {
+        let branches = if guidance == 1.0 { 1 } else { 2 };
+        Self {
+            gpt,
+            branches: (0..branches).map(|_| gpt.caches()).collect(),
+            guidance,
+            seen: 0,
+        }
+    }
+
+    /// Takes the next tokens of all rows, `[b, t]` (u32), the first of all being the class tokens, and gives the logits `[b, codes]` of the
+    /// id that follows.
+    ///
+    /// # Errors
+    /// More tokens than the network can look at; a tensor operation's.
+    pub fn push(&mut self, tokens: &Tensor) -> Result<Tensor> {
+        let (_, count) = tokens.dims2()?;
+        let mut logits = Vec::with_capacity(2);
+        for (branch, caches) in self.branches.iter_mut().enumerate() {
+            let unguided;
+            let tokens = if branch == 1 && self.seen == 0 {
+                unguided = without_class(self.gpt, tokens)?;
+                &unguided
+            } else {
+                tokens
+            };
+            let hidden = self.gpt.hidden_after(tokens, self.seen, caches)?;
+            let last = hidden.narrow(1, count - 1, 1)?.squeeze(1)?;
+            logits.push((self.gpt.logits(&last)?).narrow(1, 0, self.gpt.config().codes)?);
+        }
+        self.seen += count;
+        match &logits[..] {
+            [with, without] => without + ((with - without)? * self.guidance)?,
+            _ => Ok(logits.swap_remove(0)),
+        }
+    }
+}
+
+/// Null in place of the first token of each row.
+fn without_class(gpt: &Gpt, tokens: &Tensor) -> Result<Tensor> {
+    let (batch, count) = tokens.dims2()?;
+    let null = Tensor::full(gpt.config().null(), (batch, 1), tokens.device())?;
+    if count == 1 {
+        return Ok(null);
+    }
+    Tensor::cat(&[&null, &tokens.narrow(1, 1, count - 1)?], 1)
+}

@@ -1,0 +1,101 @@
+//! Cross-entropy over a large vocabulary, without the logits of all tokens at once.
+
+use candle_core::{D, DType, Result, Tensor};
+
+/// Logits that are held at a time: of 100,000 tokens' vocabulary 335 rows, 134 MB.
+const HELD: usize = 1 << 25;
+
+/// How the loss is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CrossEntropy {
+    /// The softmax goes over the first so many tokens only; over all where there is none.
+    pub over: Option<usize>,
+    /// Share of the target that is spread evenly over the vocabulary (label smoothing).
+    pub smoothing: f64,
+}
+
+impl CrossEntropy {
+    /// The mean over rows of the cross-entropy of `targets` `[n]` (u32) with the softmax of `hidden head'`: `hidden` `[n, width]`, `head`
+    /// `[vocabulary, width]`; a scalar, differentiable in both.
+    ///
+    /// Some rows are worked on after the others, and their gradients at once, so that no more than a part of the logits exists.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn loss(self, hidden: &Tensor, head: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        linear_cross_entropy(self, hidden, head, targets, HELD)
+    }
+}
+
+/// As [`CrossEntropy::loss`], with `held` logits at a time.
+///
+/// # Errors
+/// A tensor operation's.
+pub fn linear_cross_entropy(
+    how: CrossEntropy,
+    hidden: &Tensor,
+    head: &Tensor,
+    targets: &Tensor,
+    held: usize,
+) -> Result<Tensor> {
+    let (rows, _) = hidden.dims2()?;
+    let vocabulary = match how.over {
+        Some(over) => over.min(head.dim(0)?),
+        None => head.dim(0)?,
+    };
+    // What is computed here has no graph: the gradients are put into it at the end.
+    let used = head.narrow(0, 0, vocabulary)?.detach();
+    let x = hidden.detach();
+    let at_once = (held / vocabulary).clamp(1, rows.max(1));
+    let mut total = Tensor::zeros((), DType::F32, hidden.device())?;
+    let mut at_hidden = Vec::new();
+    let mut at_head = used.zeros_like()?;
+    for first in (0..rows).step_by(at_once) {
+        let count = at_once.min(rows - first);
+        let x = x.narrow(0, first, count)?;
+        let targets = targets.narrow(0, first, count)?.unsqueeze(1)?;
+        let part = Part::new(how, &x, &used, &targets)?;
+        total = (total + part.sum)?;
+        at_hidden.push(part.at_logits.matmul(&used)?);
+        at_head = (at_head + part.at_logits.t()?.matmul(&x)?)?;
+    }
+    let share = 1.0 / rows.max(1) as f64;
+    let at_hidden = (Tensor::cat(&at_hidden, 0)? * share)?;
+    let at_head = (at_head * share)?;
+    // Its value is the loss, and its gradients are those.
+    let linear = ((hidden * at_hidden)?.sum_all()?
+        + (head.narrow(0, 0, vocabulary)? * at_head)?.sum_all()?)?;
+    (total * share)? + (&linear - linear.detach())?
+}
+
+/// The loss of some rows.
+struct Part {
+    /// The sum over rows.
+    sum: Tensor,
+    /// Its gradient, `[rows, vocabulary]`.
+    at_logits: Tensor,
+}
+
+impl Part {
+    fn new(how: CrossEntropy, x: &Tensor, head: &Tensor, targets: &Tensor) -> Result<Self> {
+        let logits = x.matmul(&head.t()?)?;
+        let greatest = logits.max_keepdim(D::Minus1)?;
+        let powers = logits.broadcast_sub(&greatest)?.exp()?;
+        let sums = powers.sum_keepdim(D::Minus1)?;
+        // log of the sum of exponentials
+        let all = (sums.log()? + greatest)?;
+        let hit = logits.gather(targets, D::Minus1)?;
+        let rest = 1.0 - how.smoothing;
+        let mut sum = ((&all - hit)?.sum_all()? * rest)?;
+        let softmax = powers.broadcast_div(&sums)?;
+        let minus = (targets.ones_like()?.to_dtype(DType::F32)? * -rest)?;
+        let mut at_logits = softmax.scatter_add(targets, &minus, D::Minus1)?;
+        if how.smoothing > 0.0 {
+            let mean = logits.mean_keepdim(D::Minus1)?;
+            sum = (sum + ((all - mean)?.sum_all()? * how.smoothing)?)?;
+            let even = how.smoothing / head.dim(0)? as f64;
+            at_logits = (at_logits - even)?;
+        }
+        Ok(Self { sum, at_logits })
+    }
+}

@@ -1,0 +1,112 @@
+//! Linear layers and normalisation.
+
+use candle_core::{D, DType, Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+/// New weights are drawn from a normal distribution of this deviation, as GPT-2's and ViT's are.
+const DEVIATION: f64 = 0.02;
+
+/// Layer normalisation over the last dimension (Ba et al. 2016), with weight and bias.
+#[derive(Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Of `width` numbers; parameters `weight` and `bias`.
+    ///
+    /// # Errors
+    /// What the builder says.
+    pub fn new(width: usize, eps: f64, vb: &VarBuilder) -> Result<Self> {
+        Ok(Self {
+            weight: vb.get_with_hints(width, "weight", Init::Const(1.0))?,
+            bias: vb.get_with_hints(width, "bias", Init::Const(0.0))?,
+            eps,
+        })
+    }
+
+    /// Normalises `x` `[.., width]`.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        centred
+            .broadcast_div(&(variance + self.eps)?.sqrt()?)?
+            .broadcast_mul(&self.weight)?
+            .broadcast_add(&self.bias)
+    }
+}
+
+/// `x W' + b`.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    compute: DType,
+}
+
+impl Linear {
+    /// From `inputs` to `outputs` numbers; parameters `weight` `[outputs, inputs]` and `bias`.
+    ///
+    /// # Errors
+    /// What the builder says.
+    pub fn new(inputs: usize, outputs: usize, vb: &VarBuilder) -> Result<Self> {
+        Ok(Self {
+            bias: Some(vb.get_with_hints(outputs, "bias", Init::Const(0.0))?),
+            ..Self::without_bias(inputs, outputs, vb)?
+        })
+    }
+
+    /// The same without a bias.
+    ///
+    /// # Errors
+    /// What the builder says.
+    pub fn without_bias(inputs: usize, outputs: usize, vb: &VarBuilder) -> Result<Self> {
+        let init = Init::Randn {
+            mean: 0.0,
+            stdev: DEVIATION,
+        };
+        Ok(Self {
+            weight: vb.get_with_hints((outputs, inputs), "weight", init)?,
+            bias: None,
+            compute: vb.dtype(),
+        })
+    }
+
+    /// `[outputs, inputs]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// Applies it to `x` `[.., inputs]`; gives f32.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut shape = x.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = self.weight.dim(0)?;
+        }
+        // One product of two matrices, however many dimensions come before.
+        let rows = x.reshape(((), x.dim(D::Minus1)?))?.to_dtype(self.compute)?;
+        let weight = self.weight.to_dtype(self.compute)?;
+        let y = rows.matmul(&weight.t()?)?.to_dtype(DType::F32)?;
+        let y = match &self.bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        };
+        y.reshape(shape)
+    }
+}
+
+/// x times the normal distribution function of x (Hendrycks and Gimpel 2016), not its approximation.
+///
+/// # Errors
+/// A tensor operation's.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    x.gelu_erf()
+}

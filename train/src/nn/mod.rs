@@ -1,0 +1,9 @@
+//! The layers of transformers: one set for all of them.
+//!
+//! Parameters are f32 and the tokens between the layers too; products are taken in the dtype of the builder (F32 or BF16).
+
+mod attention;
+mod layers;
+
+pub use attention::{Attention, Cache, Mask};
+pub use layers::{LayerNorm, Linear, gelu};

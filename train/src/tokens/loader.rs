@@ -1,0 +1,274 @@
+//! Batches of ids, gathered ahead by a thread.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::{Deserialize, Serialize};
+use vqlc_format::order::{Sampler, Shard};
+use vqlc_model::rng::Rng;
+
+use super::TokenSet;
+use crate::{Error, Result};
+
+/// Which view is taken of a picture that has several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewChoice {
+    /// One of them, drawn anew for each picture and epoch.
+    Drawn,
+    /// Always this one.
+    Always(u32),
+}
+
+/// How batches are dealt out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenOptions {
+    /// Pictures of a batch of this rank.
+    pub batch: usize,
+    /// What order and views are drawn from.
+    pub seed: u64,
+    /// This process's part of each epoch.
+    pub shard: Shard,
+    /// Which view of each picture.
+    pub views: ViewChoice,
+    /// Whether the last batch of an epoch is left out where it would be smaller than the others.
+    pub whole_batches: bool,
+    /// Batches gathered ahead of the one asked for.
+    pub ahead: usize,
+}
+
+/// Some pictures' ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenBatch {
+    /// The epoch they are of, from 0.
+    pub epoch: u64,
+    /// Their numbers in the set.
+    pub pictures: Vec<u64>,
+    /// `[pictures, rows, cols]`, row-major.
+    pub ids: Vec<u32>,
+    /// The class of each; `None` where it has none.
+    pub labels: Vec<Option<u32>>,
+}
+
+/// Where a run stands in its data: kept in checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenPosition {
+    /// What order and views are drawn from.
+    pub seed: u64,
+    /// The epoch of the last batch taken, from 0.
+    pub epoch: u64,
+    /// Pictures that all ranks together have taken of it; all of them where the next batch is the next epoch's.
+    pub taken: u64,
+    /// The content digest of each token file.
+    pub contents: Vec<String>,
+}
+
+/// Deals out the batches of a run for ever, epoch behind epoch, each in an order of its own. What it gives depends on set, seed, shard and
+/// position alone.
+pub struct TokenLoader {
+    batches: Receiver<Result<Made>>,
+    worker: Option<JoinHandle<()>>,
+    position: TokenPosition,
+    waited: Duration,
+    set: Arc<TokenSet>,
+}
+
+/// A batch, and where the run stands after it.
+struct Made {
+    batch: TokenBatch,
+    epoch: u64,
+    taken: u64,
+}
+
+impl TokenLoader {
+    /// Starts the thread: at the beginning, or where a checkpoint was written.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a batch that the set cannot fill or a view that it has not; [`Error::Malformed`] for a position in other files.
+    pub fn start(
+        set: &Arc<TokenSet>,
+        options: TokenOptions,
+        from: Option<&TokenPosition>,
+    ) -> Result<Self> {
+        let contents: Vec<String> = set.contents().iter().map(ToString::to_string).collect();
+        let position = match from {
+            Some(from) if from.contents != contents => {
+                let reason = format!(
+                    "its contents are {}, the run to go on with was trained on {}",
+                    contents.join(", "),
+                    from.contents.join(", ")
+                );
+                return Err(Error::malformed(set.path(), reason));
+            }
+            Some(from) if from.seed != options.seed => {
+                return Err(Error::Config(format!(
+                    "the seed is {}, that of the run to go on with {}",
+                    options.seed, from.seed
+                )));
+            }
+            Some(from) => from.clone(),
+            None => TokenPosition {
+                seed: options.seed,
+                epoch: 0,
+                taken: 0,
+                contents,
+            },
+        };
+        let sampler = Sampler::new(set.pictures(), options.seed, options.shard);
+        let share = sampler.epoch(0, 0).remaining();
+        let least = if options.whole_batches {
+            options.batch as u64
+        } else {
+            1
+        };
+        if options.batch == 0 || options.ahead == 0 || share < least {
+            return Err(Error::Config(format!(
+                "a batch of {} with {} ahead cannot be taken from {share} pictures an epoch",
+                options.batch, options.ahead
+            )));
+        }
+        if let ViewChoice::Always(view) = options.views
+            && view as usize >= set.views().len()
+        {
+            return Err(Error::Config(format!(
+                "view {view} is not there: each picture has {}",
+                set.views().len()
+            )));
+        }
+        let (sender, batches) = bounded(options.ahead);
+        let worker = Worker {
+            set: set.clone(),
+            options,
+            sampler,
+            sender,
+        };
+        let (epoch, taken) = (position.epoch, position.taken);
+        let handle = thread::Builder::new()
+            .name("token ids".into())
+            .spawn(move || worker.run(epoch, taken))
+            .map_err(|source| Error::io(set.path(), source))?;
+        Ok(Self {
+            batches,
+            worker: Some(handle),
+            position,
+            waited: Duration::ZERO,
+            set: set.clone(),
+        })
+    }
+
+    /// The next batch.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`] for a damaged file; the loader ends with it.
+    pub fn next_batch(&mut self) -> Result<TokenBatch> {
+        let received = self.batches.try_recv().or_else(|_| {
+            let start = Instant::now();
+            let received = self.batches.recv();
+            self.waited += start.elapsed();
+            received
+        });
+        let made = received.unwrap_or_else(|_| {
+            let reason = "the thread that gathers its ids has ended early";
+            Err(Error::malformed(self.set.path(), reason))
+        })?;
+        (self.position.epoch, self.position.taken) = (made.epoch, made.taken);
+        Ok(made.batch)
+    }
+
+    /// Where the run stands after the batches taken: what a checkpoint keeps.
+    pub fn position(&self) -> &TokenPosition {
+        &self.position
+    }
+
+    /// The time the callers have waited for batches that were not yet there.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Drop for TokenLoader {
+    fn drop(&mut self) {
+        // The thread ends when nobody takes what it makes.
+        self.batches = bounded(0).1;
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Keeps what views are drawn from apart from what orders are.
+const VIEWS: u64 = 0x7669_6577_7300;
+
+struct Worker {
+    set: Arc<TokenSet>,
+    options: TokenOptions,
+    sampler: Sampler,
+    sender: Sender<Result<Made>>,
+}
+
+impl Worker {
+    fn run(self, mut epoch: u64, mut taken: u64) {
+        loop {
+            let mut order = self.sampler.epoch(epoch, taken);
+            let batch = self.options.batch as u64;
+            loop {
+                let count = order.remaining().min(batch);
+                if count == 0 || count < batch && self.options.whole_batches {
+                    break;
+                }
+                let pictures: Vec<u64> = order.by_ref().take(count as usize).collect();
+                let made = self.batch(epoch, pictures).map(|batch| Made {
+                    batch,
+                    epoch,
+                    taken: order.position(),
+                });
+                let failed = made.is_err();
+                if self.sender.send(made).is_err() || failed {
+                    return;
+                }
+            }
+            (epoch, taken) = (epoch + 1, 0);
+        }
+    }
+
+    fn batch(&self, epoch: u64, pictures: Vec<u64>) -> Result<TokenBatch> {
+        let records: Vec<(u64, u32)> = (pictures.iter())
+            .map(|&picture| (picture, self.view(epoch, picture)))
+            .collect();
+        let mut ids = vec![0; pictures.len() * self.set.ids()];
+        self.set.gather(&records, &mut ids)?;
+        let labels = match self.set.classes() {
+            Some(_) => (pictures.iter())
+                .map(|&picture| self.set.label(picture))
+                .collect::<Result<_>>()?,
+            None => vec![None; pictures.len()],
+        };
+        Ok(TokenBatch {
+            epoch,
+            pictures,
+            ids,
+            labels,
+        })
+    }
+
+    /// The view of a picture in an epoch: drawn from (seed, epoch, picture), so that it depends on no rank.
+    fn view(&self, epoch: u64, picture: u64) -> u32 {
+        let views = self.set.views().len() as u64;
+        match self.options.views {
+            ViewChoice::Always(view) => view,
+            ViewChoice::Drawn if views == 1 => 0,
+            ViewChoice::Drawn => {
+                let mut state = Rng::new(self.options.seed ^ VIEWS).next_u64();
+                for part in [epoch, picture] {
+                    state = Rng::new(state.wrapping_add(part)).next_u64();
+                }
+                // Below 2^32 times a number of 32 bits: no more than 2^-32 from even.
+                ((u128::from(state) * u128::from(views)) >> 64) as u32
+            }
+        }
+    }
+}
