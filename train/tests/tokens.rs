@@ -103,7 +103,7 @@ fn epochs(set: &Arc<TokenSet>, options: TokenOptions, epochs: u64) -> Vec<TokenB
         if batch.epoch == epochs {
             return batches;
         }
-        batches.push(batch);
+        batches.push(batch.clone());
     }
 }
 

@@ -41,7 +41,7 @@ pub struct TokenOptions {
 }
 
 /// Some pictures' ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenBatch {
     /// The epoch they are of, from 0.
     pub epoch: u64,
@@ -71,6 +71,9 @@ pub struct TokenPosition {
 /// position alone.
 pub struct TokenLoader {
     batches: Receiver<Result<Made>>,
+    /// Batches that were looked at, for their memory.
+    used: Sender<TokenBatch>,
+    current: TokenBatch,
     worker: Option<JoinHandle<()>>,
     position: TokenPosition,
     waited: Duration,
@@ -80,7 +83,6 @@ pub struct TokenLoader {
 /// A batch, and where the run stands after it.
 struct Made {
     batch: TokenBatch,
-    epoch: u64,
     taken: u64,
 }
 
@@ -140,11 +142,13 @@ impl TokenLoader {
             )));
         }
         let (sender, batches) = bounded(options.ahead);
+        let (used, free) = bounded(options.ahead + 2);
         let worker = Worker {
             set: set.clone(),
             options,
             sampler,
             sender,
+            free,
         };
         let (epoch, taken) = (position.epoch, position.taken);
         let handle = thread::Builder::new()
@@ -153,6 +157,8 @@ impl TokenLoader {
             .map_err(|source| Error::io(set.path(), source))?;
         Ok(Self {
             batches,
+            used,
+            current: TokenBatch::default(),
             worker: Some(handle),
             position,
             waited: Duration::ZERO,
@@ -160,11 +166,11 @@ impl TokenLoader {
         })
     }
 
-    /// The next batch.
+    /// The next batch; its memory serves a later one again.
     ///
     /// # Errors
     /// [`Error::Tokens`] for a damaged file; the loader ends with it.
-    pub fn next_batch(&mut self) -> Result<TokenBatch> {
+    pub fn next_batch(&mut self) -> Result<&TokenBatch> {
         let received = self.batches.try_recv().or_else(|_| {
             let start = Instant::now();
             let received = self.batches.recv();
@@ -175,8 +181,11 @@ impl TokenLoader {
             let reason = "the thread that gathers its ids has ended early";
             Err(Error::malformed(self.set.path(), reason))
         })?;
-        (self.position.epoch, self.position.taken) = (made.epoch, made.taken);
-        Ok(made.batch)
+        (self.position.epoch, self.position.taken) = (made.batch.epoch, made.taken);
+        let used = std::mem::replace(&mut self.current, made.batch);
+        // Where it is not wanted its memory is freed.
+        let _ = self.used.try_send(used);
+        Ok(&self.current)
     }
 
     /// Where the run stands after the batches taken: what a checkpoint keeps.
@@ -208,6 +217,7 @@ struct Worker {
     options: TokenOptions,
     sampler: Sampler,
     sender: Sender<Result<Made>>,
+    free: Receiver<TokenBatch>,
 }
 
 impl Worker {
@@ -220,10 +230,9 @@ impl Worker {
                 if count == 0 || count < batch && self.options.whole_batches {
                     break;
                 }
-                let pictures: Vec<u64> = order.by_ref().take(count as usize).collect();
+                let pictures = order.by_ref().take(count as usize);
                 let made = self.batch(epoch, pictures).map(|batch| Made {
                     batch,
-                    epoch,
                     taken: order.position(),
                 });
                 let failed = made.is_err();
@@ -235,24 +244,27 @@ impl Worker {
         }
     }
 
-    fn batch(&self, epoch: u64, pictures: Vec<u64>) -> Result<TokenBatch> {
-        let records: Vec<(u64, u32)> = (pictures.iter())
+    fn batch(&self, epoch: u64, pictures: impl Iterator<Item = u64>) -> Result<TokenBatch> {
+        let mut batch = self.free.try_recv().unwrap_or_default();
+        batch.epoch = epoch;
+        batch.pictures.clear();
+        batch.pictures.extend(pictures);
+        let records: Vec<(u64, u32)> = (batch.pictures.iter())
             .map(|&picture| (picture, self.view(epoch, picture)))
             .collect();
-        let mut ids = vec![0; pictures.len() * self.set.ids()];
-        self.set.gather(&records, &mut ids)?;
-        let labels = match self.set.classes() {
-            Some(_) => (pictures.iter())
-                .map(|&picture| self.set.label(picture))
-                .collect::<Result<_>>()?,
-            None => vec![None; pictures.len()],
-        };
-        Ok(TokenBatch {
-            epoch,
-            pictures,
-            ids,
-            labels,
-        })
+        // What was there is overwritten.
+        batch.ids.resize(records.len() * self.set.ids(), 0);
+        self.set.gather(&records, &mut batch.ids)?;
+        batch.labels.clear();
+        match self.set.classes() {
+            Some(_) => {
+                for &picture in &batch.pictures {
+                    batch.labels.push(self.set.label(picture)?);
+                }
+            }
+            None => batch.labels.resize(records.len(), None),
+        }
+        Ok(batch)
     }
 
     /// The view of a picture in an epoch: drawn from (seed, epoch, picture), so that it depends on no rank.
