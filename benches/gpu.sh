@@ -6,7 +6,8 @@
 #
 #     parity    vqlc selftest: every operation against the CPU, and reference tensors
 #     peers     the same work in PyTorch: train, encode, decode, nearest, K-means
-#     network   encode and decode, pictures/s
+#     network   encode and decode, pictures/s, in f32 and bf16
+#     ids       the share of ids that differ between the CPU, the GPU and the GPU in bf16, on held-out pictures
 #     kernels   nearest entry, assignment of K-means
 #     train     training at the peers' sizes, pictures/s and ms a step, with codebooks of 1,000 to 200,000 entries
 #     model     the default model: goes on from the checkpoint, and leaves the next one in pieces
@@ -16,6 +17,7 @@
 #     REFERENCE   here/reference        reference tensors (parity; left out if not there)
 #     PEERS       here/bench            peers_gpu.py and what it imports
 #     IMAGES      here/photos/train     the pictures to train on
+#     EVAL        here/photos/eval      those held out
 #     CONFIG      here/default.toml     the default model's training, without paths (none: the preset small in bf16)
 #     CODEBOOK    here/codebook.safetensors, WEIGHTS here/efficientnet_lite0.safetensors: what it is trained with
 #     CHECKPOINT  here/checkpoint       pieces that an earlier `model` step left (none: training starts anew)
@@ -31,6 +33,7 @@ vqlc=${VQLC:-$here/vqlc}
 reference=${REFERENCE:-$here/reference}
 peers=${PEERS:-$here/bench}
 images=${IMAGES:-$here/photos/train}
+eval=${EVAL:-$here/photos/eval}
 config=${CONFIG:-$here/default.toml}
 codebook=${CODEBOOK:-$here/codebook.safetensors}
 weights=${WEIGHTS:-$here/efficientnet_lite0.safetensors}
@@ -90,14 +93,39 @@ peers() {
     PYTHONUNBUFFERED=1 measure python3 peers_gpu.py --only "$what"
   done
   PYTHONUNBUFFERED=1 measure python3 peers_gpu.py --only train --compile
+  PYTHONUNBUFFERED=1 measure python3 peers_gpu.py --only encode,decode --compile
   cd - > /dev/null || return 1
 }
 
 network() {
-  measure "$vqlc" bench --device cuda --only encode,decode --batch 64
-  # The paper's width, as the peers run it.
-  measure "$vqlc" bench --device cuda --only encode,decode --ch 128 --batch 64
-  measure "$vqlc" bench --device cuda --only encode,decode --ch 128 --batch 1
+  local precision
+  for precision in f32 bf16; do
+    measure "$vqlc" bench --device cuda --precision "$precision" --only encode,decode --batch 64
+    # The paper's width, as the peers run it.
+    measure "$vqlc" bench --device cuda --precision "$precision" --only encode,decode --ch 128 --batch 64
+    measure "$vqlc" bench --device cuda --precision "$precision" --only encode,decode --ch 128 --batch 1
+  done
+  # Whole runs: reading and resizing beside the network.
+  measure "$vqlc" compress --device cuda --precision bf16 --batch 64 --force --quiet --json "$images" "$out/images.vqt"
+  rm -f "$out/images.vqt"
+}
+
+ids() {
+  local way ways=(cpu-f32 cuda-f32 cuda-bf16) folder
+  folder=$(mktemp -d)
+  for way in "${ways[@]}"; do
+    measure "$vqlc" compress --device "${way%-*}" --precision "${way#*-}" --quiet "$eval" "$folder/$way.vqt" || return 1
+    measure "$vqlc" export "$folder/$way.vqt" "$folder/$way.npy" || return 1
+  done
+  measure python3 -c '
+import sys, numpy
+ids = {name: numpy.load(f"{sys.argv[1]}/{name}.npy") for name in sys.argv[2:]}
+first = ids[sys.argv[2]]
+for name in sys.argv[3:]:
+    differ = int((ids[name] != first).sum())
+    print(f"{name}: {differ} of {first.size} ids are not those of {sys.argv[2]} ({100 * differ / first.size:.3f} %)")
+' "$folder" "${ways[@]}"
+  rm -rf "$folder"
 }
 
 kernels() {
@@ -151,7 +179,7 @@ model() {
   fi
 }
 
-steps=(parity peers network kernels train model)
+steps=(parity peers network ids kernels train model)
 if (($# == 0)); then
   sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
   exit 1
