@@ -17,7 +17,7 @@ const LEAST: f32 = -60.0;
 
 /// Attention with one head (Vaswani et al. 2017): `output[c, i] = sum over j of softmax_j(sum over c of q[c, i] k[c, j] / sqrt(channels))
 /// v[c, j]`, each `[channels, positions]`; near [`plain::attention`](crate::plain::attention). Runs on rayon's current pool.
-/// No more than a copy of each argument is held: the softmax is taken of some keys after the others (Milakov and Gimelshein 2018,
+/// No more than two copies of each argument are held: the softmax is taken of some keys after the others (Milakov and Gimelshein 2018,
 /// arXiv 1805.02867).
 ///
 /// # Errors
