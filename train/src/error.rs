@@ -61,7 +61,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: vqlc_format::Error,
+        source: Box<vqlc_format::Error>,
     },
     /// The tokenizer's own.
     #[error(transparent)]
@@ -108,7 +108,7 @@ impl Error {
     pub(crate) fn tokens(path: &Path, source: vqlc_format::Error) -> Self {
         Self::Tokens {
             path: path.to_path_buf(),
-            source,
+            source: Box::new(source),
         }
     }
 
