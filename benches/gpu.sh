@@ -135,7 +135,7 @@ kernels() {
 
 train() {
   for codes in 100000 1000 16384 200000; do
-    measure "$vqlc" bench --device cuda --only train --ch 128 --batch 64 --codes "$codes" --seconds 20
+    measure "$vqlc" bench --device cuda --precision bf16 --only train --ch 128 --batch 64 --codes "$codes" --seconds 20
   done
 }
 

@@ -243,7 +243,7 @@ impl Tokenizer {
     /// Ids `[b, h, w]` of the entries nearest to z `[b, embed_dim, h, w]`; ties go to the lower id.
     ///
     /// # Errors
-    /// [`Error::Search`] when z is not finite.
+    /// [`Error::Search`], on a GPU [`Error::Tensor`], when z is not finite.
     pub fn quantize(&self, z: &Tensor) -> Result<Vec<u32>> {
         let queries = z.permute((0, 2, 3, 1))?.contiguous()?;
         if let Some(codebook) = &self.on_device {

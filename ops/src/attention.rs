@@ -205,6 +205,13 @@ impl Job for Softmax<'_> {
         }
         raise(&mut greatest, rest);
         let greatest = greatest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        if greatest == f32::NEG_INFINITY {
+            // Beside what may come they are nothing; what is not a number stays so.
+            for w in self.weights {
+                *w = if w.is_nan() { *w } else { 0.0 };
+            }
+            return;
+        }
         let mut sums = [0.0; LANES];
         for chunk in whole {
             exponentials(chunk, self.scale, greatest, &mut sums);

@@ -213,6 +213,14 @@ fn attention_is_its_definition_and_the_same_on_every_kernel() {
             "{got} {expected}"
         );
     }
+    // Of a first thousand keys nothing is left; the last is all that counts.
+    let count = 1025;
+    let mut k = vec![-1e20; count];
+    k[count - 1] = 0.0;
+    let v = random(5, count);
+    let mut output = vec![f32::NAN; count];
+    attention(1, &vec![1e20; count], &k, &v, &mut output).unwrap();
+    assert!(output.iter().all(|&got| got == v[count - 1]));
     let empty = attention(0, &[], &[], &[], &mut []);
     assert!(matches!(empty, Err(Error::Empty { .. })));
     let short = attention(2, &[0.0; 4], &[0.0; 4], &[0.0; 2], &mut [0.0; 4]);

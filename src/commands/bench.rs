@@ -39,7 +39,8 @@ Examples:
   vqlc bench
   vqlc bench --only encode,decode --ch 128 --batch 1
   vqlc bench --device cuda --batch 64 --json
-  vqlc bench --only train --ch 16 --batch 4";
+  vqlc bench --only train --ch 16 --batch 4
+  vqlc bench --only train --device cuda --precision bf16 --ch 128 --batch 64";
 
 /// `vqlc bench`
 #[derive(Args)]
@@ -126,6 +127,10 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let reporter = Reporter::new(&args.out);
     let budget = Duration::from_secs_f64(args.seconds);
     let on_cpu = args.network.device() == DeviceSpec::Cpu;
+    if on_cpu {
+        // Whatever is measured: nobody should take a figure for another precision's.
+        (args.network.precision).check(&args.network.device().open()?)?;
+    }
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         device: args.network.device().to_string(),

@@ -197,6 +197,51 @@ fn a_run_goes_on_where_it_stood_and_in_no_other_data() {
     }
 }
 
+/// Where one rank's epoch is over, so is the whole run's: another rank, or another number of them, begins the next.
+#[test]
+fn the_end_of_an_epoch_is_the_same_for_every_rank() {
+    let files = Files::new();
+    let set = files.set(&["all.vqt"]);
+    for (options, batches) in [
+        (options(6, Shard::new(1, 2, Tail::Keep).unwrap()), 5),
+        (
+            TokenOptions {
+                whole_batches: true,
+                ..options(7, Shard::whole())
+            },
+            7,
+        ),
+    ] {
+        let mut loader = TokenLoader::start(&set, options, None).unwrap();
+        for _ in 0..batches {
+            assert_eq!(loader.next_batch().unwrap().epoch, 0);
+        }
+        let position = loader.position().clone();
+        assert_eq!((position.epoch, position.taken), (0, PICTURES));
+        let other = TokenOptions {
+            batch: 4,
+            shard: Shard::whole(),
+            ..options
+        };
+        let mut loader = TokenLoader::start(&set, other, Some(&position)).unwrap();
+        assert_eq!(loader.next_batch().unwrap().epoch, 1);
+    }
+}
+
+#[test]
+fn what_is_not_there_is_not_gathered() {
+    let files = Files::new();
+    for names in [&["all.vqt"][..], &["1.vqt", "2.vqt"]] {
+        let (set, mut ids) = (files.set(names), vec![0; IDS]);
+        set.gather(&[(PICTURES - 1, 1)], &mut ids).unwrap();
+        for wrong in [(0, 2), (PICTURES, 0), (u64::MAX, 1)] {
+            let refused = set.gather(&[wrong], &mut ids).unwrap_err();
+            assert!(matches!(refused, Error::Argument { .. }), "{refused:?}");
+        }
+        assert!(set.gather(&[(0, 0), (1, 0)], &mut ids).is_err());
+    }
+}
+
 #[test]
 fn files_that_do_not_go_together_are_named() {
     let files = Files::new();

@@ -38,7 +38,7 @@ pub(super) fn steps(args: &BenchArgs, budget: Duration) -> anyhow::Result<Measur
     draw(&pictures, side)?;
     let weights = folder.path().join("lpips.safetensors");
     random_weights(&weights, 1)?;
-    let precision = if cuda { "bf16" } else { "f32" };
+    let precision = args.network.precision;
     let mut set = vec![
         format!("data.images={}", quoted(&pictures)),
         format!("data.size={side}"),

@@ -203,6 +203,9 @@ impl Stages<'_> {
     /// Third stage: runs the network over batches.
     fn network(&self, batches: Receiver<Batch>, done: Sender<anyhow::Result<Vec<Coded>>>) {
         for batch in batches {
+            if interrupt::requested() {
+                return;
+            }
             let coded = self.encode(batch);
             let failed = coded.is_err();
             if done.send(coded).is_err() || failed {

@@ -11,7 +11,8 @@ pub struct Decoder<'a> {
     /// With the class, and where there is guidance without it.
     branches: Vec<Vec<Cache>>,
     guidance: f64,
-    seen: usize,
+    /// Tokens taken; none after an error, when some layers may have taken more than others.
+    seen: Option<usize>,
 }
 
 impl<'a> Decoder<'a> {
@@ -23,7 +24,7 @@ impl<'a> Decoder<'a> {
             gpt,
             branches: (0..branches).map(|_| gpt.caches()).collect(),
             guidance,
-            seen: 0,
+            seen: Some(0),
         }
     }
 
@@ -31,23 +32,29 @@ impl<'a> Decoder<'a> {
     /// id that follows.
     ///
     /// # Errors
-    /// More tokens than the network can look at; a tensor operation's.
+    /// More tokens than the network can look at, or none; a tensor operation's. After an error it cannot go on.
     pub fn push(&mut self, tokens: &Tensor) -> Result<Tensor> {
         let (_, count) = tokens.dims2()?;
+        let Some(seen) = self.seen.take() else {
+            candle_core::bail!("a decoder that met an error cannot go on");
+        };
+        if count == 0 {
+            candle_core::bail!("no tokens to go on from");
+        }
         let mut logits = Vec::with_capacity(2);
         for (branch, caches) in self.branches.iter_mut().enumerate() {
             let unguided;
-            let tokens = if branch == 1 && self.seen == 0 {
+            let tokens = if branch == 1 && seen == 0 {
                 unguided = without_class(self.gpt, tokens)?;
                 &unguided
             } else {
                 tokens
             };
-            let hidden = self.gpt.hidden_after(tokens, self.seen, caches)?;
+            let hidden = self.gpt.hidden_after(tokens, seen, caches)?;
             let last = hidden.narrow(1, count - 1, 1)?.squeeze(1)?;
             logits.push((self.gpt.logits(&last)?).narrow(1, 0, self.gpt.config().codes)?);
         }
-        self.seen += count;
+        self.seen = Some(seen + count);
         match &logits[..] {
             [with, without] => without + ((with - without)? * self.guidance)?,
             _ => Ok(logits.swap_remove(0)),

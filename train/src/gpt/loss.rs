@@ -43,6 +43,9 @@ pub fn linear_cross_entropy(
         Some(over) => over.min(head.dim(0)?),
         None => head.dim(0)?,
     };
+    if vocabulary == 0 {
+        candle_core::bail!("a cross-entropy over no tokens");
+    }
     // What is computed here has no graph: the gradients are put into it at the end.
     let used = head.narrow(0, 0, vocabulary)?.detach();
     let x = hidden.detach();
@@ -97,5 +100,68 @@ impl Part {
             at_logits = (at_logits - even)?;
         }
         Ok(Self { sum, at_logits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use candle_nn::ops::log_softmax;
+
+    use super::*;
+
+    fn var(seed: u64, shape: (usize, usize)) -> Var {
+        let mut rng = vqlc_model::rng::Rng::new(seed);
+        let values: Vec<f32> = (0..shape.0 * shape.1)
+            .map(|_| rng.normal() as f32)
+            .collect();
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// Values and gradients are those of the formula, differentiated by candle.
+    #[test]
+    fn gradients_are_those_of_the_formula() -> Result<()> {
+        let (rows, vocabulary) = (7, 11);
+        let (hidden, head) = (var(1, (rows, 5)), var(2, (vocabulary, 5)));
+        let targets: Vec<u32> = (0..rows as u32).map(|i| i * 3 % 9).collect();
+        let targets = Tensor::from_vec(targets, rows, &Device::Cpu)?;
+        for how in [
+            CrossEntropy::default(),
+            CrossEntropy {
+                over: Some(9),
+                smoothing: 0.0,
+            },
+            CrossEntropy {
+                over: Some(9),
+                smoothing: 0.2,
+            },
+        ] {
+            let logits = hidden.matmul(&head.t()?)?;
+            let logits = logits.narrow(1, 0, how.over.unwrap_or(vocabulary))?;
+            let logs = log_softmax(&logits, D::Minus1)?;
+            let hit = logs.gather(&targets.unsqueeze(1)?, 1)?.mean_all()?;
+            let even = logs.mean_all()?;
+            let expected = ((hit * (how.smoothing - 1.0))? - (even * how.smoothing)?)?;
+            // Two rows at a time.
+            let found = linear_cross_entropy(how, &hidden, &head, &targets, 2 * vocabulary)?;
+            let value = |loss: &Tensor| loss.to_scalar::<f32>();
+            assert!((value(&found)? - value(&expected)?).abs() < 1e-6);
+            let (found, expected) = (found.backward()?, expected.backward()?);
+            for var in [&hidden, &head] {
+                let [a, b] = [&found, &expected].map(|grads| grads.get(var).unwrap());
+                let worst = (a - b)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                let largest = b.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(
+                    worst < 1e-6 && largest > 1e-2,
+                    "{how:?}: {worst} of {largest}"
+                );
+            }
+        }
+        let none = CrossEntropy {
+            over: Some(0),
+            smoothing: 0.0,
+        };
+        assert!(none.loss(&hidden, &head, &targets).is_err());
+        Ok(())
     }
 }

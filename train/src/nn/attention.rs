@@ -66,9 +66,9 @@ impl Attention {
         let query = split((self.query.forward(x)? * (side as f64).powf(-0.5))?)?;
         let (mut key, mut value) = (split(self.key.forward(x)?)?, split(self.value.forward(x)?)?);
         if let Some(Cache(seen)) = cache {
-            if let Some((keys, values)) = seen.take() {
-                key = Tensor::cat(&[&keys, &key], 2)?;
-                value = Tensor::cat(&[&values, &value], 2)?;
+            if let Some((keys, values)) = seen {
+                key = Tensor::cat(&[&*keys, &key], 2)?;
+                value = Tensor::cat(&[&*values, &value], 2)?;
             }
             *seen = Some((key.clone(), value.clone()));
         }

@@ -67,8 +67,8 @@ pub struct TokenPosition {
     pub contents: Vec<String>,
 }
 
-/// Deals out the batches of a run for ever, epoch behind epoch, each in an order of its own. What it gives depends on set, seed, shard and
-/// position alone.
+/// Deals out the batches of a run for ever, epoch behind epoch, each in an order of its own. What it gives depends on set,
+/// options and position alone.
 pub struct TokenLoader {
     batches: Receiver<Result<Made>>,
     /// Batches that were looked at, for their memory.
@@ -231,10 +231,16 @@ impl Worker {
                     break;
                 }
                 let pictures = order.by_ref().take(count as usize);
-                let made = self.batch(epoch, pictures).map(|batch| Made {
-                    batch,
-                    taken: order.position(),
-                });
+                let made = self.batch(epoch, pictures);
+                let left = order.remaining();
+                // Nothing more of this epoch: so for every rank, however many it had.
+                let over = left == 0 || left < batch && self.options.whole_batches;
+                let taken = if over {
+                    self.set.pictures()
+                } else {
+                    order.position()
+                };
+                let made = made.map(|batch| Made { batch, taken });
                 let failed = made.is_err();
                 if self.sender.send(made).is_err() || failed {
                     return;

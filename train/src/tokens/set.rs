@@ -119,7 +119,7 @@ impl TokenSet {
     /// Unpacks a view of each of some pictures, `(picture, view)`, into `out` `[pictures, rows, cols]`, row-major.
     ///
     /// # Errors
-    /// [`Error::Tokens`] for a damaged file, or a picture or length that is not there.
+    /// [`Error::Tokens`] for a damaged file; [`Error::Argument`] for a picture, a view or a length that is not there.
     pub fn gather(&self, records: &[(u64, u32)], out: &mut [u32]) -> Result<()> {
         let views = self.spec.views.len() as u64;
         let ids = self.ids();
@@ -130,7 +130,16 @@ impl TokenSet {
                 found: out.len().to_string(),
             });
         }
-        let number = |picture: u64, view: u32| picture.saturating_mul(views) + u64::from(view);
+        for &(picture, view) in records {
+            if picture >= self.pictures() || u64::from(view) >= views {
+                return Err(Error::Argument {
+                    what: "picture and view",
+                    expected: format!("of {} pictures with {views} views", self.pictures()),
+                    found: format!("picture {picture}, view {view}"),
+                });
+            }
+        }
+        let number = |picture: u64, view: u32| picture * views + u64::from(view);
         if let [(path, file)] = &self.files[..] {
             let records: Vec<u64> = records.iter().map(|&(p, v)| number(p, v)).collect();
             return file
