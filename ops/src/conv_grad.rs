@@ -2,12 +2,10 @@
 
 mod input;
 mod phases;
-mod turned;
 mod weight;
 
 pub(crate) use input::InputGradient;
 pub(crate) use phases::{Phase, Phases};
-pub(crate) use turned::Turned;
 pub(crate) use weight::weight;
 
 use crate::{ConvShape, Error};

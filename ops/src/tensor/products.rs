@@ -4,9 +4,9 @@ use candle_core::{DType, Result, bail};
 use rayon::prelude::*;
 
 use crate::amx::{self, Amx};
-use crate::conv_grad::{self, Batch, Turned};
+use crate::conv_grad::{self, Batch};
 use crate::lanes::Proven;
-use crate::{ConvShape, Convolution, Error, Input, Store};
+use crate::{Conv2d, ConvShape, Error, Input, Store};
 
 /// What products are taken of.
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +57,10 @@ impl Products {
         shape: &ConvShape,
         weight: &[f32],
         bias: &[f32],
-    ) -> std::result::Result<Forward, Error> {
+    ) -> std::result::Result<Convolution, Error> {
         Ok(match self {
-            Self::F32 => Forward::F32(Convolution::new(*shape, weight, bias)?),
-            Self::Bf16(amx) => Forward::Bf16(amx::Forward::new(amx, shape, weight, bias)?),
+            Self::F32 => Convolution::F32(Conv2d::new(*shape, weight, bias)?),
+            Self::Bf16(amx) => Convolution::Bf16(amx::Forward::new(amx, shape, weight, bias)?),
         })
     }
 
@@ -72,14 +72,11 @@ impl Products {
         batch: Batch,
     ) -> std::result::Result<AtInput, Error> {
         Ok(match self {
-            Self::F32 => match Turned::new(shape, weight, batch)? {
-                Some(turned) => AtInput::Turned(turned),
-                None => {
-                    let kernel = Proven::best();
-                    let gradient = conv_grad::InputGradient::new(kernel, shape, weight, batch)?;
-                    AtInput::Direct(gradient)
-                }
-            },
+            Self::F32 => {
+                let kernel = Proven::best();
+                let gradient = conv_grad::InputGradient::new(kernel, shape, weight, batch)?;
+                AtInput::F32(gradient)
+            }
             Self::Bf16(amx) => AtInput::Bf16(amx::InputGradient::new(amx, shape, weight, batch)?),
         })
     }
@@ -100,12 +97,12 @@ impl Products {
 }
 
 /// See [`Products::convolution`].
-pub(super) enum Forward {
-    F32(Convolution),
+pub(super) enum Convolution {
+    F32(Conv2d),
     Bf16(amx::Forward),
 }
 
-impl Forward {
+impl Convolution {
     pub(super) fn run(
         &self,
         x: &[f32],
@@ -121,16 +118,14 @@ impl Forward {
 
 /// See [`Products::at_input`].
 pub(super) enum AtInput {
-    Direct(conv_grad::InputGradient),
-    Turned(Turned),
+    F32(conv_grad::InputGradient),
     Bf16(amx::InputGradient),
 }
 
 impl AtInput {
     pub(super) fn run(&self, grad: &[f32], result: &mut [f32]) -> std::result::Result<(), Error> {
         match self {
-            Self::Direct(gradient) => gradient.run(grad, result),
-            Self::Turned(gradient) => gradient.run(grad, result),
+            Self::F32(gradient) => gradient.run(grad, result),
             Self::Bf16(gradient) => gradient.run(grad, result),
         }
     }
