@@ -95,7 +95,7 @@ pub(crate) struct DeviceArgs {
 pub(crate) struct NetworkArgs {
     #[command(flatten)]
     device: DeviceArgs,
-    /// What the network multiplies in: f32 or, on a GPU, bf16: faster, and some ids differ; token files record it
+    /// What the network multiplies in: f32 or, on a GPU, bf16, with which some ids differ; token files record it
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub(crate) precision: vqlc_model::Precision,
 }

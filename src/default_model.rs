@@ -21,6 +21,7 @@ pub(crate) const CARD: &str = include_str!("../assets/MODEL_CARD.md");
 pub(crate) fn load(model: &ModelFileArgs, network: &NetworkArgs) -> anyhow::Result<Tokenizer> {
     process::keep_freed_memory();
     let (file, device) = (read(model.model.as_deref())?, network.device().open()?);
+    // Before the model is built: it is not to blame.
     network.precision.check(&device)?;
     let tokenizer = Tokenizer::with_precision(&file, &device, network.precision);
     tokenizer.with_context(|| name(model.model.as_deref()))

@@ -3,7 +3,6 @@
 //! - [`NearestIndex`]: the exact nearest codebook entry, [`plain::nearest`] is its definition.
 //! - [`Conv2d`]: convolution, [`plain::conv2d`] is its definition.
 //! - [`Winograd`]: 3x3 convolution with fewer products, equal to it but for rounding.
-//! - [`Convolution`]: the one of these two that is faster for a shape.
 //! - [`GroupNorm`]: group normalisation with swish. Convolutions read an [`Input`] that is normalised on the way, or doubled in size.
 //! - [`attention`]: self-attention over the positions of a picture.
 //! - [`mod@tensor`]: operations on candle's tensors, with gradients.
@@ -19,7 +18,6 @@ mod attention;
 mod check;
 mod conv;
 mod conv_grad;
-mod convolution;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod depthwise;
@@ -36,7 +34,6 @@ pub use attention::attention;
 #[doc(hidden)]
 pub use attention::attention_with_kernel;
 pub use conv::{Conv2d, ConvShape};
-pub use convolution::Convolution;
 pub use error::Error;
 pub use input::{Input, Store};
 #[doc(hidden)]

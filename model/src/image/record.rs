@@ -133,11 +133,6 @@ impl Preprocessing {
         Self { precision, ..self }
     }
 
-    /// What the network multiplies in.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
     /// How pictures are brought to size.
     pub fn fit(&self) -> Fit {
         self.fit

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Error, Result, Tensor, bail};
-use vqlc_ops::{ConvShape, Convolution, Input, Store};
+use vqlc_ops::{Conv2d, ConvShape, Input, Store, Winograd};
 
 /// A tensor that inference takes: on the CPU, and nothing to be derived from it.
 pub(super) fn takes(x: &Tensor) -> bool {
@@ -22,18 +22,40 @@ pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1()
 }
 
-/// A convolution with packed weights.
-pub(super) struct Conv(Convolution);
+/// A convolution, computed in the way that is fastest for its shape.
+pub(super) enum Conv {
+    Direct(Conv2d),
+    Winograd(Winograd),
+}
 
 impl Conv {
     pub(super) fn new(shape: ConvShape, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let packed = Convolution::new(shape, &values(weight)?, &values(bias)?);
-        packed.map(Self).map_err(Error::wrap)
+        let (weight, bias) = (values(weight)?, values(bias)?);
+        Ok(if Winograd::suits(&shape) {
+            Self::Winograd(Winograd::new(shape, &weight, &bias).map_err(Error::wrap)?)
+        } else {
+            Self::Direct(Conv2d::new(shape, &weight, &bias).map_err(Error::wrap)?)
+        })
+    }
+
+    fn shape(&self) -> &ConvShape {
+        match self {
+            Self::Direct(conv) => conv.shape(),
+            Self::Winograd(conv) => conv.shape(),
+        }
+    }
+
+    fn run(&self, input: Input<'_>, output: &mut [f32], store: Store) -> Result<()> {
+        match self {
+            Self::Direct(conv) => conv.run(input, output, store),
+            Self::Winograd(conv) => conv.run(input, output, store),
+        }
+        .map_err(Error::wrap)
     }
 
     /// The convolution of `input` as a map of its own.
     pub(super) fn map(&self, input: Input<'_>, buffers: &Buffers) -> Result<Map> {
-        let shape = self.0.shape();
+        let shape = self.shape();
         let (height, width) = (input.height(), input.width());
         let size = shape.output(height).zip(shape.output(width));
         let (height, width) = size.ok_or_else(|| {
@@ -42,8 +64,7 @@ impl Conv {
             ))
         })?;
         let mut values = buffers.take(shape.outputs * height * width);
-        let run = self.0.run(input, &mut values, Store::Over);
-        run.map_err(Error::wrap)?;
+        self.run(input, &mut values, Store::Over)?;
         Ok(Map {
             values,
             height,
@@ -53,8 +74,7 @@ impl Conv {
 
     /// Adds the convolution of `input` to `map`.
     pub(super) fn add_to(&self, map: &mut Map, input: Input<'_>) -> Result<()> {
-        let run = self.0.run(input, &mut map.values, Store::Added);
-        run.map_err(Error::wrap)
+        self.run(input, &mut map.values, Store::Added)
     }
 }
 

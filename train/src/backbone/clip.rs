@@ -2,9 +2,11 @@
 //!
 //! Tensor names are Hugging Face's (`vision_model.*`, `visual_projection.weight`); OpenAI's (`visual.*`) are renamed on loading.
 
-use candle_core::{D, Result, Tensor};
-use candle_nn::{VarBuilder, ops::softmax};
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
 use vqlc_model::params::Tensors;
+
+use crate::nn::{Attention, LayerNorm, Linear, Mask};
 
 /// Added to the variance in layer normalisations.
 const EPS: f64 = 1e-5;
@@ -139,9 +141,9 @@ pub struct ClipVision {
     class: Tensor,
     patch: Tensor,
     position: Tensor,
-    before: Norm,
+    before: LayerNorm,
     layers: Vec<Layer>,
-    after: Norm,
+    after: LayerNorm,
     projection: Tensor,
 }
 
@@ -157,9 +159,6 @@ impl ClipVision {
             grid,
             ..
         } = shape;
-        if shape.heads == 0 || !hidden.is_multiple_of(shape.heads) {
-            candle_core::bail!("{} heads do not divide the width of {hidden}", shape.heads);
-        }
         let model = vb.pp("vision_model");
         let parts = model.pp("embeddings");
         let layers = (0..shape.layers)
@@ -173,9 +172,9 @@ impl ClipVision {
                 .flatten_from(1)?
                 .t()?,
             position: parts.get((grid * grid + 1, hidden), "position_embedding.weight")?,
-            before: Norm::new(hidden, &model.pp("pre_layrnorm"))?,
+            before: LayerNorm::new(hidden, EPS, &model.pp("pre_layrnorm"))?,
             layers,
-            after: Norm::new(hidden, &model.pp("post_layernorm"))?,
+            after: LayerNorm::new(hidden, EPS, &model.pp("post_layernorm"))?,
             projection: vb
                 .get((shape.projection, hidden), "visual_projection.weight")?
                 .t()?,
@@ -229,57 +228,10 @@ impl ClipVision {
 }
 
 #[derive(Debug)]
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Norm {
-    fn new(width: usize, vb: &VarBuilder) -> Result<Self> {
-        Ok(Self {
-            weight: vb.get(width, "weight")?,
-            bias: vb.get(width, "bias")?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        centred
-            .broadcast_div(&(variance + EPS)?.sqrt()?)?
-            .broadcast_mul(&self.weight)?
-            .broadcast_add(&self.bias)
-    }
-}
-
-#[derive(Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Linear {
-    fn new(inputs: usize, outputs: usize, vb: &VarBuilder) -> Result<Self> {
-        Ok(Self {
-            weight: vb.get((outputs, inputs), "weight")?.t()?,
-            bias: vb.get(outputs, "bias")?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.broadcast_matmul(&self.weight)?.broadcast_add(&self.bias)
-    }
-}
-
-#[derive(Debug)]
 struct Layer {
-    heads: usize,
-    before_attention: Norm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    before_mlp: Norm,
+    before_attention: LayerNorm,
+    attention: Attention,
+    before_mlp: LayerNorm,
     widen: Linear,
     narrow: Linear,
 }
@@ -287,41 +239,23 @@ struct Layer {
 impl Layer {
     fn new(shape: ClipShape, vb: &VarBuilder) -> Result<Self> {
         let (hidden, wide) = (shape.hidden, shape.intermediate);
-        let attention = |name: &str| Linear::new(hidden, hidden, &vb.pp("self_attn").pp(name));
+        let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
         Ok(Self {
-            heads: shape.heads,
-            before_attention: Norm::new(hidden, &vb.pp("layer_norm1"))?,
-            query: attention("q_proj")?,
-            key: attention("k_proj")?,
-            value: attention("v_proj")?,
-            out: attention("out_proj")?,
-            before_mlp: Norm::new(hidden, &vb.pp("layer_norm2"))?,
+            before_attention: LayerNorm::new(hidden, EPS, &vb.pp("layer_norm1"))?,
+            attention: Attention::new(hidden, shape.heads, names, &vb.pp("self_attn"))?,
+            before_mlp: LayerNorm::new(hidden, EPS, &vb.pp("layer_norm2"))?,
             widen: Linear::new(hidden, wide, &vb.pp("mlp.fc1"))?,
             narrow: Linear::new(wide, hidden, &vb.pp("mlp.fc2"))?,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.attend(&self.before_attention.forward(x)?)?)?;
+        let attended = self.before_attention.forward(x)?;
+        let x = (x + self.attention.forward(&attended, Mask::None, None)?)?;
         let wide = self.widen.forward(&self.before_mlp.forward(&x)?)?;
         // CLIP's quick GELU: x * sigmoid(1.702 x).
         let gate = candle_nn::ops::sigmoid(&(&wide * 1.702)?)?;
         &x + self.narrow.forward(&(wide * gate)?)?
-    }
-
-    fn attend(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, tokens, hidden) = x.dims3()?;
-        let side = hidden / self.heads;
-        let split = |x: Tensor| {
-            x.reshape((batch, tokens, self.heads, side))?
-                .transpose(1, 2)?
-                .contiguous()
-        };
-        let query = split((self.query.forward(x)? * (side as f64).powf(-0.5))?)?;
-        let (key, value) = (split(self.key.forward(x)?)?, split(self.value.forward(x)?)?);
-        let weights = softmax(&query.matmul(&key.t()?)?, D::Minus1)?;
-        let x = weights.matmul(&value)?.transpose(1, 2)?.contiguous()?;
-        self.out.forward(&x.reshape((batch, tokens, hidden))?)
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{Attention, Cache, LayerNorm, Linear, Mask, gelu};
+use crate::nn::{Attention, Cache, LayerNorm, Linear, Mask};
 
 const EPS: f64 = 1e-5;
 
@@ -35,11 +35,6 @@ impl GptConfig {
     /// The token that stands for no class.
     pub fn null(&self) -> u32 {
         (self.codes + self.classes) as u32
-    }
-
-    /// The token of a class, or null.
-    pub fn class(&self, class: Option<u32>) -> u32 {
-        class.map_or(self.null(), |class| self.codes as u32 + class)
     }
 }
 
@@ -171,7 +166,8 @@ impl Block {
             .attention
             .forward(&self.norm1.forward(x)?, Mask::Causal, cache)?;
         let x = (x + attended)?;
-        let wide = gelu(&self.widen.forward(&self.norm2.forward(&x)?)?)?;
+        // By the error function, not its approximation.
+        let wide = (self.widen.forward(&self.norm2.forward(&x)?)?).gelu_erf()?;
         &x + self.narrow.forward(&wide)?
     }
 }

@@ -102,11 +102,3 @@ impl Linear {
         y.reshape(shape)
     }
 }
-
-/// x times the normal distribution function of x (Hendrycks and Gimpel 2016), not its approximation.
-///
-/// # Errors
-/// A tensor operation's.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    x.gelu_erf()
-}

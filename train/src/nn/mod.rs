@@ -6,4 +6,4 @@ mod attention;
 mod layers;
 
 pub use attention::{Attention, Cache, Mask};
-pub use layers::{LayerNorm, Linear, gelu};
+pub use layers::{LayerNorm, Linear};
