@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{VarBuilder, ops::softmax};
 
-use super::Linear;
+use super::{Linear, LinearInit};
 
 /// What a token attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +18,21 @@ pub enum Mask {
 #[derive(Debug, Default)]
 pub struct Cache(Option<(Tensor, Tensor)>);
 
+/// Where query, key and value come from.
+#[derive(Debug)]
+enum Projections {
+    /// Three layers.
+    Apart([Linear; 3]),
+    /// One layer of three times the width: query, key and value behind one another.
+    Fused(Linear),
+}
+
 /// Self-attention (Vaswani et al. 2017): `softmax(q k' / sqrt(width / heads)) v`, heads side by side, then `out`.
 #[derive(Debug)]
 pub struct Attention {
     heads: usize,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    input: Projections,
     out: Linear,
-    compute: DType,
 }
 
 impl Attention {
@@ -35,18 +41,26 @@ impl Attention {
     /// # Errors
     /// Heads that do not divide the width; what the builder says.
     pub fn new(width: usize, heads: usize, names: [&str; 4], vb: &VarBuilder) -> Result<Self> {
-        if heads == 0 || !width.is_multiple_of(heads) {
-            candle_core::bail!("{heads} heads do not divide the width of {width}");
-        }
+        check_heads(width, heads)?;
         let linear = |name: &str| Linear::new(width, width, &vb.pp(name));
         let [query, key, value, out] = names;
         Ok(Self {
             heads,
-            query: linear(query)?,
-            key: linear(key)?,
-            value: linear(value)?,
+            input: Projections::Apart([linear(query)?, linear(key)?, linear(value)?]),
             out: linear(out)?,
-            compute: vb.dtype(),
+        })
+    }
+
+    /// Of `width` numbers, with timm's names: `qkv` gives query, key and value, `proj` is the output. `init` draws new weights.
+    ///
+    /// # Errors
+    /// Heads that do not divide the width; what the builder says.
+    pub fn fused(width: usize, heads: usize, init: LinearInit, vb: &VarBuilder) -> Result<Self> {
+        check_heads(width, heads)?;
+        Ok(Self {
+            heads,
+            input: Projections::Fused(Linear::drawn(width, 3 * width, init, &vb.pp("qkv"))?),
+            out: Linear::drawn(width, width, init, &vb.pp("proj"))?,
         })
     }
 
@@ -55,16 +69,21 @@ impl Attention {
     /// # Errors
     /// A tensor operation's.
     pub fn forward(&self, x: &Tensor, mask: Mask, cache: Option<&mut Cache>) -> Result<Tensor> {
-        let (batch, tokens, width) = x.dims3()?;
-        let side = width / self.heads;
-        let split = |x: Tensor| {
-            x.reshape((batch, tokens, self.heads, side))?
-                .transpose(1, 2)?
-                .contiguous()?
-                .to_dtype(self.compute)
+        let [query, key, value] = match &self.input {
+            Projections::Apart([query, key, value]) => {
+                [query.forward(x)?, key.forward(x)?, value.forward(x)?]
+            }
+            Projections::Fused(layer) => {
+                let all = layer.forward(x)?;
+                let width = all.dim(D::Minus1)? / 3;
+                let part = |i| all.narrow(D::Minus1, i * width, width);
+                [part(0)?, part(1)?, part(2)?]
+            }
         };
-        let query = split((self.query.forward(x)? * (side as f64).powf(-0.5))?)?;
-        let (mut key, mut value) = (split(self.key.forward(x)?)?, split(self.value.forward(x)?)?);
+        let compute = self.out.compute();
+        let query = split(&query, self.heads, compute)?;
+        let mut key = split(&key, self.heads, compute)?;
+        let mut value = split(&value, self.heads, compute)?;
         if let Some(Cache(seen)) = cache {
             if let Some((keys, values)) = seen {
                 key = Tensor::cat(&[&*keys, &key], 2)?;
@@ -72,15 +91,78 @@ impl Attention {
             }
             *seen = Some((key.clone(), value.clone()));
         }
-        let mut scores = query.matmul(&key.t()?)?.to_dtype(DType::F32)?;
-        if mask == Mask::Causal && tokens > 1 {
-            scores = scores.broadcast_add(&causal(tokens, key.dim(2)?, &scores)?)?;
-        }
-        let weights = softmax(&scores, D::Minus1)?.to_dtype(self.compute)?;
-        let x = weights.matmul(&value)?.transpose(1, 2)?.contiguous()?;
-        let x = x.reshape((batch, tokens, width))?.to_dtype(DType::F32)?;
-        self.out.forward(&x)
+        self.out.forward(&attend(&query, &key, &value, mask)?)
     }
+}
+
+/// Attention to a context (Rombach et al. 2022, section 3.3): queries of the tokens, keys and values of the context. Parameters as in the
+/// published code: `to_q`, `to_k`, `to_v` without biases and `to_out.0`.
+#[derive(Debug)]
+pub struct CrossAttention {
+    heads: usize,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+}
+
+impl CrossAttention {
+    /// Tokens of `width` numbers attend to a context of `context` numbers.
+    ///
+    /// # Errors
+    /// Heads that do not divide the width; what the builder says.
+    pub fn new(width: usize, context: usize, heads: usize, vb: &VarBuilder) -> Result<Self> {
+        check_heads(width, heads)?;
+        Ok(Self {
+            heads,
+            query: Linear::without_bias(width, width, &vb.pp("to_q"))?,
+            key: Linear::without_bias(context, width, &vb.pp("to_k"))?,
+            value: Linear::without_bias(context, width, &vb.pp("to_v"))?,
+            out: Linear::new(width, width, &vb.pp("to_out.0"))?,
+        })
+    }
+
+    /// `x` `[b, tokens, width]` attends to `context` `[b, s, context]`; to itself where `context` is `x`.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+        let compute = self.out.compute();
+        let query = split(&self.query.forward(x)?, self.heads, compute)?;
+        let key = split(&self.key.forward(context)?, self.heads, compute)?;
+        let value = split(&self.value.forward(context)?, self.heads, compute)?;
+        self.out.forward(&attend(&query, &key, &value, Mask::None)?)
+    }
+}
+
+fn check_heads(width: usize, heads: usize) -> Result<()> {
+    if heads == 0 || !width.is_multiple_of(heads) {
+        candle_core::bail!("{heads} heads do not divide the width of {width}");
+    }
+    Ok(())
+}
+
+/// `[b, tokens, width]` to `[b, heads, tokens, width / heads]`.
+fn split(x: &Tensor, heads: usize, compute: DType) -> Result<Tensor> {
+    let (batch, tokens, width) = x.dims3()?;
+    x.reshape((batch, tokens, heads, width / heads))?
+        .transpose(1, 2)?
+        .contiguous()?
+        .to_dtype(compute)
+}
+
+/// `softmax(q k' / sqrt(d)) v`: query `[b, heads, t, d]`, key and value `[b, heads, s, d]`; gives `[b, t, heads d]`, f32. The softmax is f32.
+fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Mask) -> Result<Tensor> {
+    let (batch, heads, tokens, side) = query.dims4()?;
+    let query = (query * (side as f64).powf(-0.5))?;
+    let mut scores = query.matmul(&key.t()?)?.to_dtype(DType::F32)?;
+    if mask == Mask::Causal && tokens > 1 {
+        scores = scores.broadcast_add(&causal(tokens, key.dim(2)?, &scores)?)?;
+    }
+    let weights = softmax(&scores, D::Minus1)?.to_dtype(value.dtype())?;
+    let x = weights.matmul(value)?.transpose(1, 2)?.contiguous()?;
+    x.reshape((batch, tokens, heads * side))?
+        .to_dtype(DType::F32)
 }
 
 /// `[tokens, all]`: 0 where the last `tokens` of `all` may look, minus infinity where they may not.

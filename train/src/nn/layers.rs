@@ -3,8 +3,32 @@
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-/// New weights are drawn from a normal distribution of this deviation, as GPT-2's and ViT's are.
-const DEVIATION: f64 = 0.02;
+/// How a new layer's weight is drawn; its bias starts at 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LinearInit {
+    /// From a normal distribution of this deviation: 0.02 as GPT-2's and ViT's are.
+    Normal(f64),
+    /// Evenly within the root of 6 / (inputs + outputs), as DiT's (Glorot and Bengio 2010).
+    Xavier,
+    /// 0: the layer gives nothing until it has learned.
+    Zero,
+}
+
+impl LinearInit {
+    /// As GPT-2's.
+    pub const GPT: Self = Self::Normal(0.02);
+
+    fn of(self, inputs: usize, outputs: usize) -> Init {
+        match self {
+            Self::Normal(stdev) => Init::Randn { mean: 0.0, stdev },
+            Self::Xavier => {
+                let up = (6.0 / (inputs + outputs) as f64).sqrt();
+                Init::Uniform { lo: -up, up }
+            }
+            Self::Zero => Init::Const(0.0),
+        }
+    }
+}
 
 /// Layer normalisation over the last dimension (Ba et al. 2016), with weight and bias.
 #[derive(Debug)]
@@ -32,13 +56,20 @@ impl LayerNorm {
     /// # Errors
     /// A tensor operation's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        centred
-            .broadcast_div(&(variance + self.eps)?.sqrt()?)?
+        standardise(x, self.eps)?
             .broadcast_mul(&self.weight)?
             .broadcast_add(&self.bias)
     }
+}
+
+/// Layer normalisation without parameters: `x` `[.., width]` less its mean over the last dimension, over the root of its variance + `eps`.
+///
+/// # Errors
+/// A tensor operation's.
+pub fn standardise(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    centred.broadcast_div(&(variance + eps)?.sqrt()?)
 }
 
 /// `x W' + b`.
@@ -55,9 +86,18 @@ impl Linear {
     /// # Errors
     /// What the builder says.
     pub fn new(inputs: usize, outputs: usize, vb: &VarBuilder) -> Result<Self> {
+        Self::drawn(inputs, outputs, LinearInit::GPT, vb)
+    }
+
+    /// The same, drawn otherwise.
+    ///
+    /// # Errors
+    /// What the builder says.
+    pub fn drawn(inputs: usize, outputs: usize, init: LinearInit, vb: &VarBuilder) -> Result<Self> {
         Ok(Self {
+            weight: vb.get_with_hints((outputs, inputs), "weight", init.of(inputs, outputs))?,
             bias: Some(vb.get_with_hints(outputs, "bias", Init::Const(0.0))?),
-            ..Self::without_bias(inputs, outputs, vb)?
+            compute: vb.dtype(),
         })
     }
 
@@ -66,15 +106,17 @@ impl Linear {
     /// # Errors
     /// What the builder says.
     pub fn without_bias(inputs: usize, outputs: usize, vb: &VarBuilder) -> Result<Self> {
-        let init = Init::Randn {
-            mean: 0.0,
-            stdev: DEVIATION,
-        };
+        let init = LinearInit::GPT.of(inputs, outputs);
         Ok(Self {
             weight: vb.get_with_hints((outputs, inputs), "weight", init)?,
             bias: None,
             compute: vb.dtype(),
         })
+    }
+
+    /// What it multiplies in.
+    pub(super) fn compute(&self) -> DType {
+        self.compute
     }
 
     /// `[outputs, inputs]`.

@@ -5,5 +5,5 @@
 mod attention;
 mod layers;
 
-pub use attention::{Attention, Cache, Mask};
-pub use layers::{LayerNorm, Linear};
+pub use attention::{Attention, Cache, CrossAttention, Mask};
+pub use layers::{LayerNorm, Linear, LinearInit, standardise};
