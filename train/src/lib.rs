@@ -18,6 +18,7 @@ pub mod optim;
 pub mod params;
 pub mod quantizer;
 pub mod reference;
+pub mod run;
 pub mod tokens;
 pub mod trainer;
 pub mod watch;

@@ -78,6 +78,20 @@ impl Params {
             .collect()
     }
 
+    /// Whether every one of their numbers is finite.
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn finite(&self) -> Result<bool> {
+        for (_, var) in self.iter() {
+            let sum = var.as_tensor().detach().sum_all()?.to_scalar::<f32>()?;
+            if !sum.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Sets every parameter from `tensors`.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ use vqlc_model::{
 use vqlc_train::{
     TokenizerConfig,
     losses::lpips::random_weights,
-    trainer::{Progress, StepReport, TokenizerTrainer},
+    run::{Line, Progress},
+    trainer::TokenizerTrainer,
 };
 
 use super::{BenchArgs, Measured, What};
@@ -100,10 +101,10 @@ struct Watch {
 }
 
 impl Progress for Watch {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, line: &dyn Line) {
         self.seen += 1;
         if self.seen > WARM_UP {
-            self.rates.push(report.images_per_s);
+            self.rates.push(line.pictures_per_s());
         } else {
             self.began = Some(Instant::now());
         }

@@ -3,6 +3,7 @@
 mod evaluate;
 mod tokenizer;
 mod usage;
+mod watcher;
 
 use clap::{Args, Subcommand};
 

@@ -8,15 +8,16 @@ use serde::Serialize;
 use vqlc_model::Tokenizer;
 use vqlc_train::{
     TokenizerConfig,
-    trainer::{Evaluation, Outcome, Progress, StepReport, TokenizerTrainer, UsageReport},
+    run::Outcome,
+    trainer::{Evaluation, TokenizerTrainer, UsageReport},
 };
 
-use super::usage::lines;
+use super::{usage::lines, watcher::Watcher};
 use crate::{
     cli::{DeviceArgs, OutputArgs, ThreadArgs},
     exit::Exit,
     interrupt, process,
-    report::{self, Reporter, Steps},
+    report::{self, Reporter},
     text,
 };
 
@@ -87,14 +88,11 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
     interrupt::install()?;
     let config = configuration(args, out)?.with_absolute_paths()?;
     let device = args.device.device.open()?;
-    let mut watcher = Watcher {
-        reporter,
-        steps: reporter.steps(config.run.steps),
-    };
+    let mut watcher = Watcher::new(reporter, config.run.steps);
     let mut trainer = TokenizerTrainer::new(config, out, &device, args.resume, &mut watcher)
         .with_context(|| format!("cannot train in {}", out.display()))?;
     if trainer.run(&mut watcher)? == Outcome::Stopped {
-        watcher.steps.finish();
+        watcher.finish();
         report::say(&format!(
             "vqlc: stopped after step {}; `vqlc train tokenizer --resume --out {}` goes on from there",
             trainer.steps(),
@@ -102,7 +100,7 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
         ));
         return Ok(Exit::Interrupted);
     }
-    watcher.steps.finish();
+    watcher.finish();
     trainer.settle()?;
     let (path, usage, evaluation) = match trainer.model()? {
         Some(model) => {
@@ -208,50 +206,6 @@ fn quoted(path: &Path) -> anyhow::Result<String> {
         .to_str()
         .with_context(|| format!("{} is not UTF-8: rename it", path.display()))?;
     Ok(toml::Value::String(text.into()).to_string())
-}
-
-struct Watcher {
-    reporter: Reporter,
-    steps: Steps,
-}
-
-impl Progress for Watcher {
-    fn step(&mut self, line: &StepReport) {
-        let mut text = format!("loss {:.4} l1 {:.4}", line.loss, line.l1);
-        if line.perceptual > 0.0 {
-            text += &format!(" perceptual {:.4}", line.perceptual);
-        }
-        if line.phase == "quantized" {
-            text += &format!(
-                " quantization {:.1} % used {:.1} % perplexity {:.0}",
-                100.0 * line.quantization_error,
-                100.0 * line.utilisation,
-                line.perplexity
-            );
-        }
-        if line.discriminator > 0.0 {
-            text += &format!(" g {:.3} d {:.3}", line.generator, line.discriminator);
-        }
-        text += &format!(
-            " {:.2} images/s wait {:.0} %",
-            line.images_per_s,
-            100.0 * line.data_wait
-        );
-        self.steps.at(line.step, &text);
-    }
-
-    fn note(&mut self, text: &str) {
-        self.steps.note(&self.reporter, text);
-    }
-
-    fn checkpoint(&mut self, step: u64, path: &Path) {
-        self.reporter
-            .detail(&format!("step {step}: wrote {}", path.display()));
-    }
-
-    fn stop_requested(&self) -> bool {
-        interrupt::requested()
-    }
 }
 
 /// What came of a run.

@@ -3,14 +3,13 @@
 use std::{fs, path::Path};
 
 use candle_core::{Device, Tensor};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use vqlc_model::{
     VqganConfig,
     network::{Decoder, Encoder},
     rng::Rng,
 };
 
-use super::{Gan, Progress, TokenizerTrainer, watching::Watching};
+use super::{Gan, TokenizerTrainer};
 use crate::{
     Error, Params, Result, TokenizerConfig,
     backbone::{EfficientNet, efficientnet_lite0},
@@ -23,6 +22,7 @@ use crate::{
     metrics::Window,
     optim::{Adam, AdamConfig, Ema, Schedule},
     quantizer::{Kind, Quantizer, QuantizerConfig},
+    run::{Parts, Progress, Traces},
 };
 
 /// Batches prepared ahead.
@@ -169,7 +169,7 @@ impl TokenizerTrainer {
                 .transpose()?,
             adam: Adam::new(adam_config)?,
             schedule: schedule(&config)?,
-            watching: Watching::new(out, first_step)?,
+            traces: Traces::new(out, first_step)?,
             usage: Window::new(config.model.n_codes, WINDOW * config.model.n_codes as u64),
             loader: Loader::start(
                 &source,
@@ -177,7 +177,7 @@ impl TokenizerTrainer {
                 first_step.saturating_mul(config.run.accumulate as u64),
             )?,
             store,
-            pools: pools(&config, device)?,
+            parts: Parts::new(config.run.accumulate, device)?,
             out: out.into(),
             device: device.clone(),
             step: 0,
@@ -200,26 +200,6 @@ impl TokenizerTrainer {
         )?;
         Ok(trainer)
     }
-}
-
-/// The threads of the current pool shared out among the parts of a batch. On the CPU two parts on a thread each are done sooner than one
-/// after the other on two, which wait for each other at every operation.
-fn pools(config: &TokenizerConfig, device: &Device) -> Result<Vec<ThreadPool>> {
-    let threads = rayon::current_num_threads();
-    let accumulate = config.run.accumulate;
-    // Rounds of about one size, so that no part is left over for the last.
-    let count = accumulate.div_ceil(accumulate.div_ceil(threads));
-    if !device.is_cpu() || count < 2 {
-        return Ok(Vec::new());
-    }
-    let pool = |at: usize| {
-        let own = threads / count + usize::from(at < threads % count);
-        let builder = ThreadPoolBuilder::new().num_threads(own);
-        builder
-            .build()
-            .map_err(|e| Error::Config(format!("no threads: {e}")))
-    };
-    (0..count).map(pool).collect()
 }
 
 pub(super) fn loader_options(config: &TokenizerConfig) -> LoaderOptions {

@@ -12,12 +12,10 @@ mod resume;
 mod start;
 mod step;
 mod usage;
-mod watching;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use candle_core::{Device, Tensor, Var};
-use rayon::ThreadPool;
 use vqlc_model::network::{Decoder, Encoder};
 
 use crate::{
@@ -28,15 +26,15 @@ use crate::{
     metrics::Window,
     optim::{Adam, Ema, Schedule},
     quantizer::Quantizer,
+    run::{Outcome, Pace, Parts, Progress, Run, Speed, Traces, drive},
+    watch::grid,
 };
 
 pub use evaluate::{Codec, Evaluation, evaluate};
-pub use report::{Progress, StepReport};
+pub use report::StepReport;
 pub use usage::{UsageCounts, UsageOptions, UsageReport, UsageShare, count_usage};
 
 use build::Perceptual;
-use report::Means;
-use watching::Watching;
 
 /// A run in memory.
 pub struct TokenizerTrainer {
@@ -55,21 +53,17 @@ pub struct TokenizerTrainer {
     ema: Option<Ema>,
     gan: Option<Gan>,
     perceptual: Option<Perceptual>,
-    /// On the CPU, a pool for each part of a batch that is worked on side by side with others.
-    pools: Vec<ThreadPool>,
+    parts: Parts,
     schedule: Schedule,
     source: Arc<Source>,
     loader: Loader,
     store: Store,
     /// The last ids.
     usage: Window,
-    watching: Watching,
+    traces: Traces,
     /// Steps made.
     step: u64,
 }
-
-/// A loss so many times the lowest of its phase is beyond hope.
-const BLOWN_UP: f64 = 100.0;
 
 /// The adversary and its optimiser.
 struct Gan {
@@ -78,14 +72,8 @@ struct Gan {
     adam: Adam,
 }
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All steps are made.
-    Done,
-    /// It was asked to stop; a checkpoint is written.
-    Stopped,
-}
+/// Pairs in a row of a grid.
+const COLUMNS: usize = 4;
 
 impl TokenizerTrainer {
     /// Makes the steps that are left.
@@ -93,91 +81,20 @@ impl TokenizerTrainer {
     /// # Errors
     /// [`Error::Diverged`]; what pictures, files and tensor operations report. The last checkpoint stays.
     pub fn run(&mut self, progress: &mut dyn Progress) -> Result<Outcome> {
-        let mut means = Means::default();
-        let (mut phase, mut lowest) = ("", f64::INFINITY);
-        let (mut since, mut waited) = (Instant::now(), self.loader.waited());
-        let mut steps = 0;
-        while self.step < self.config.run.steps {
-            if progress.stop_requested() {
-                self.save(progress)?;
-                return Ok(Outcome::Stopped);
-            }
-            if self.step == self.config.warm_start.steps {
-                self.start_quantizing(progress)?;
-            }
-            let quantized = self.quantizes();
-            let mut report = self.step().map_err(|error| self.told_of(error))?;
-            report.phase = if quantized {
-                "quantized"
-            } else {
-                "autoencoder"
-            };
-            if report.phase != phase {
-                (phase, lowest) = (report.phase, f64::INFINITY);
-            }
-            means.add(&report);
-            steps += 1;
-            let last = self.step == self.config.run.steps;
-            if last || self.step.is_multiple_of(self.config.watch.log_every) {
-                let elapsed = since.elapsed().as_secs_f64();
-                let wait = (self.loader.waited() - waited).as_secs_f64();
-                let pictures = steps * (self.config.run.batch * self.config.run.accumulate) as u64;
-                let used = self.usage.shown();
-                let line = StepReport {
-                    step: report.step,
-                    steps: self.config.run.steps,
-                    phase: report.phase,
-                    lr: report.lr,
-                    images_per_s: pictures as f64 / elapsed,
-                    data_wait: wait / elapsed,
-                    utilisation: used.share(),
-                    perplexity: used.perplexity(),
-                    tokens: used.tokens(),
-                    ..means.take()
-                };
-                self.watching.line(&line)?;
-                progress.step(&line);
-                lowest = lowest.min(line.loss);
-                if line.loss > BLOWN_UP * lowest {
-                    return Err(self.told_of(Error::diverged(self.step)));
-                }
-                (since, waited, steps) = (Instant::now(), self.loader.waited(), 0);
-            }
-            let grid = self.config.watch.grid_every;
-            if last || grid > 0 && self.step.is_multiple_of(grid) {
-                self.check_weights()?;
-                self.draw_grid()?;
-            }
-            // Last: a run that goes on from here must not lack what belongs to this step.
-            if last || self.step.is_multiple_of(self.config.checkpoint.every) {
-                self.save(progress)?;
+        let outcome = drive(self, progress)?;
+        if outcome == Outcome::Done {
+            for skipped in self.source.skipped() {
+                progress.note(&format!("left out {skipped}"));
             }
         }
-        for skipped in self.source.skipped() {
-            progress.note(&format!("left out {skipped}"));
-        }
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 
     /// That every weight is a finite number.
     fn check_weights(&self) -> Result<()> {
-        for (_, var) in self.params.iter() {
-            let sum = var.as_tensor().detach().sum_all()?.to_scalar::<f32>()?;
-            if !sum.is_finite() {
-                return Err(self.told_of(Error::diverged(self.step)));
-            }
-        }
-        Ok(())
-    }
-
-    /// An error of divergence that says which checkpoint to go on from.
-    fn told_of(&self, error: Error) -> Error {
-        match error {
-            Error::Diverged { step, .. } => Error::Diverged {
-                step,
-                checkpoint: self.store.last().ok().flatten(),
-            },
-            other => other,
+        match self.params.finite()? {
+            true => Ok(()),
+            false => Err(Error::diverged(self.step)),
         }
     }
 
@@ -224,9 +141,69 @@ impl TokenizerTrainer {
             } else {
                 self.pixels(&self.latent(&batch.pixels, count, batch.size)?)?
             };
-            self.watching
-                .grid(self.step, &batch.pixels, &made, batch.size)?;
+            let size = (batch.size, batch.size);
+            let picture = grid(&batch.pixels, &made, size, COLUMNS)?;
+            self.traces.grid(self.step, "reconstructions", &picture)?;
         }
         Ok(())
+    }
+}
+
+impl Run for TokenizerTrainer {
+    type Values = StepReport;
+
+    fn pace(&self) -> Pace {
+        let TokenizerConfig {
+            run,
+            watch,
+            checkpoint,
+            ..
+        } = &self.config;
+        Pace {
+            steps: run.steps,
+            pictures: (run.batch * run.accumulate) as u64,
+            log_every: watch.log_every,
+            grid_every: watch.grid_every,
+            checkpoint_every: checkpoint.every,
+        }
+    }
+
+    fn done(&self) -> u64 {
+        self.step
+    }
+
+    fn waited(&self) -> Duration {
+        self.loader.waited()
+    }
+
+    fn step(&mut self, progress: &mut dyn Progress) -> Result<StepReport> {
+        if self.step == self.config.warm_start.steps {
+            self.start_quantizing(progress)?;
+        }
+        self.make_step()
+    }
+
+    fn log(&mut self, line: &mut StepReport, speed: Speed) -> Result<()> {
+        let used = self.usage.shown();
+        line.steps = self.config.run.steps;
+        line.images_per_s = speed.pictures_per_s;
+        line.data_wait = speed.data_wait;
+        line.utilisation = used.share();
+        line.perplexity = used.perplexity();
+        line.tokens = used.tokens();
+        self.traces.line(line.step, line, line.scalars())
+    }
+
+    fn draw(&mut self, _: &mut dyn Progress) -> Result<()> {
+        self.check_weights()?;
+        self.draw_grid()
+    }
+
+    fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        self.write_checkpoint(progress)
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
     }
 }

@@ -1,8 +1,8 @@
 //! What a run says while it works.
 
-use std::path::Path;
-
 use serde::Serialize;
+
+use crate::run::{Line, Values};
 
 /// One line of metrics. Losses are means over the steps since the last line.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -48,19 +48,28 @@ pub struct StepReport {
     pub tokens: u64,
 }
 
-/// Who is told how a run goes.
-pub trait Progress {
-    /// A line of metrics is there.
-    fn step(&mut self, report: &StepReport);
-    /// Something worth a line of text.
-    fn note(&mut self, text: &str);
-    /// A checkpoint was written.
-    fn checkpoint(&mut self, step: u64, path: &Path);
-    /// Whether to stop at the next step, with a checkpoint.
-    fn stop_requested(&self) -> bool;
-}
-
 impl StepReport {
+    /// Its numbers by their names in TensorBoard.
+    pub(super) fn scalars(&self) -> [(&'static str, f64); 15] {
+        [
+            ("loss/total", self.loss),
+            ("loss/l1", self.l1),
+            ("loss/l2", self.l2),
+            ("loss/perceptual", self.perceptual),
+            ("loss/quantizer", self.quantizer),
+            ("loss/generator", self.generator),
+            ("loss/discriminator", self.discriminator),
+            ("gan/adaptive_weight", self.adaptive_weight),
+            ("codebook/quantization_error", self.quantization_error),
+            ("codebook/utilisation", self.utilisation),
+            ("codebook/perplexity", self.perplexity),
+            ("optimizer/gradient_norm", self.gradient_norm),
+            ("optimizer/lr", self.lr),
+            ("speed/images_per_s", self.images_per_s),
+            ("speed/data_wait", self.data_wait),
+        ]
+    }
+
     /// The values that are means over steps and batches.
     pub(super) fn losses(&mut self) -> [&mut f64; 9] {
         [
@@ -77,30 +86,59 @@ impl StepReport {
     }
 }
 
-/// Sums of losses since the last line.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Means {
-    steps: u64,
-    sums: StepReport,
-}
-
-impl Means {
-    /// Adds one step's values.
-    pub(super) fn add(&mut self, step: &StepReport) {
-        self.steps += 1;
-        for (sum, value) in self.sums.losses().into_iter().zip(step.clone().losses()) {
+impl Values for StepReport {
+    fn add(&mut self, step: &Self) {
+        for (sum, value) in self.losses().into_iter().zip(step.clone().losses()) {
             *sum += *value;
         }
-        self.sums.gradient_norm = self.sums.gradient_norm.max(step.gradient_norm);
+        self.gradient_norm = self.gradient_norm.max(step.gradient_norm);
+        (self.step, self.phase, self.lr) = (step.step, step.phase, step.lr);
     }
 
-    /// The means so far (of the gradient's norm the greatest), and starts anew.
-    pub(super) fn take(&mut self) -> StepReport {
-        let steps = self.steps.max(1) as f64;
-        let mut out = std::mem::take(self).sums;
-        for sum in out.losses() {
-            *sum /= steps;
+    fn divide(&mut self, steps: u64) {
+        for sum in self.losses() {
+            *sum /= steps as f64;
         }
-        out
+    }
+
+    fn phase(&self) -> &'static str {
+        self.phase
+    }
+}
+
+impl Line for StepReport {
+    fn step(&self) -> u64 {
+        self.step
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss
+    }
+
+    fn pictures_per_s(&self) -> f64 {
+        self.images_per_s
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("loss {:.4} l1 {:.4}", self.loss, self.l1);
+        if self.perceptual > 0.0 {
+            text += &format!(" perceptual {:.4}", self.perceptual);
+        }
+        if self.phase == "quantized" {
+            text += &format!(
+                " quantization {:.1} % used {:.1} % perplexity {:.0}",
+                100.0 * self.quantization_error,
+                100.0 * self.utilisation,
+                self.perplexity
+            );
+        }
+        if self.discriminator > 0.0 {
+            text += &format!(" g {:.3} d {:.3}", self.generator, self.discriminator);
+        }
+        text + &format!(
+            " {:.2} images/s wait {:.0} %",
+            self.images_per_s,
+            100.0 * self.data_wait
+        )
     }
 }

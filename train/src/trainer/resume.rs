@@ -2,11 +2,12 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Progress, TokenizerTrainer};
+use super::TokenizerTrainer;
 use crate::{
     Result,
     checkpoint::{Found, add_part, part},
     metrics::Usage,
+    run::Progress,
 };
 
 const PARAMS: &str = "params.";
@@ -24,7 +25,7 @@ impl TokenizerTrainer {
     ///
     /// # Errors
     /// [`Error::Diverged`](crate::Error::Diverged) for weights that are not finite: the one before is worth more.
-    pub(super) fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
+    pub(super) fn write_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
         self.check_weights()?;
         let mut all = vqlc_model::params::Tensors::new();
         add_part(&mut all, PARAMS, self.params.values()?);

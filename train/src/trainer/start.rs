@@ -3,11 +3,11 @@
 use candle_core::{Module as _, Tensor};
 
 use super::{
-    Progress, TokenizerTrainer,
+    TokenizerTrainer,
     build::{loader_options, order},
     generator::{scalar, variance},
 };
-use crate::{Result, data::Loader, quantizer::Kind};
+use crate::{Result, data::Loader, quantizer::Kind, run::Progress};
 
 impl TokenizerTrainer {
     /// Fits the quantizer to the latents of the network as it is. A function of the weights, the pictures and the seed alone, so it is

@@ -14,14 +14,15 @@ impl TokenizerTrainer {
     ///
     /// # Errors
     /// [`Error::Diverged`] when a loss or gradient is not finite; parameters are those of the step before.
-    pub(super) fn step(&mut self) -> Result<StepReport> {
+    pub(super) fn make_step(&mut self) -> Result<StepReport> {
         let accumulate = self.config.run.accumulate;
         let share = 1.0 / accumulate as f64;
         let lr = self.schedule.at((self.step + 1) as f64);
+        let quantized = self.quantizes();
         let mut values = StepReport::default();
         let mut assigned = Vec::new();
         let (mut generator, mut discriminator): (Option<Grads>, Option<Grads>) = (None, None);
-        let together = self.pools.len().max(1);
+        let together = self.parts.together();
         for first in (0..accumulate).step_by(together) {
             let count = together.min(accumulate - first);
             let parts: Vec<Tensor> = (0..count)
@@ -81,11 +82,14 @@ impl TokenizerTrainer {
         self.step += 1;
         values.step = self.step;
         values.lr = lr;
+        values.phase = match quantized {
+            true => "quantized",
+            false => "autoencoder",
+        };
         Ok(values)
     }
 
-    /// The passes of some parts, of which the first is number `first`: side by side where there are pools. Operations give the same bits on
-    /// any number of threads, and the order of the parts is kept.
+    /// The passes of some parts, of which the first is number `first`: side by side where there are pools.
     fn passes(&self, parts: &[Tensor], first: usize) -> Result<Vec<Pass>> {
         let generator = Generator {
             config: &self.config,
@@ -98,25 +102,8 @@ impl TokenizerTrainer {
             perceptual: self.perceptual.as_ref(),
             step: self.step,
         };
-        if self.pools.is_empty() {
-            let parts = parts.iter().zip(first..);
-            return parts.map(|(x, part)| generator.pass(x, part)).collect();
-        }
-        std::thread::scope(|scope| {
-            let generator = &generator;
-            let parts = parts.iter().zip(first..).zip(&self.pools);
-            let threads: Vec<_> = parts
-                .map(|((x, part), pool)| {
-                    scope.spawn(move || pool.install(|| generator.pass(x, part)))
-                })
-                .collect();
-            let passes = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            passes.collect()
-        })
+        self.parts
+            .map(parts, first, |x, part| generator.pass(x, part))
     }
 
     /// Whether latents are quantised at this step.
