@@ -20,6 +20,7 @@ pub mod quantizer;
 pub mod reference;
 pub mod tokens;
 pub mod trainer;
+pub mod unet;
 pub mod watch;
 
 pub use config::TokenizerConfig;
