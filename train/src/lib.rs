@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod codebook;
 pub mod config;
 pub mod data;
+pub mod diffusion;
 pub mod error;
 pub mod files;
 pub mod gpt;
