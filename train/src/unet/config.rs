@@ -23,7 +23,7 @@ pub struct UnetConfig {
     pub cols: usize,
     /// Classes: 0 to `classes - 1`; the one behind them, null, stands for none.
     pub classes: usize,
-    /// Channels that the first convolution makes, and numbers of the sinusoids of time; even.
+    /// Channels that the first convolution makes, and waves that times are embedded in; even.
     pub base: usize,
     /// Channels of each level as a multiple of `base`.
     pub mult: Vec<usize>,

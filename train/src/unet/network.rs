@@ -11,6 +11,7 @@ use super::{
     time::TimeEmbedding,
     transformer::Transformer,
 };
+use crate::diffusion::Denoiser;
 
 /// A UNet: down through the levels, a middle, and up again, where each residual block is given what the way down had there.
 #[derive(Debug)]
@@ -204,5 +205,15 @@ impl Sequence {
             Part::Transformer(transformer) => transformer.forward(&x, &given.context),
             Part::Double(conv) => conv.forward(&upsample2(&x)?),
         })
+    }
+}
+
+impl Denoiser for Unet {
+    fn predict(&self, x: &Tensor, t: &Tensor, classes: &Tensor) -> Result<Tensor> {
+        self.forward(x, t, classes)
+    }
+
+    fn null(&self) -> u32 {
+        self.config.null()
     }
 }

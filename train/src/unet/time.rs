@@ -3,12 +3,9 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::nn::Linear;
+use crate::{diffusion::embed_times, nn::Linear};
 
-/// The longest of the sinusoids, over 2 pi.
-const PERIOD: f64 = 10_000.0;
-
-/// Sinusoids of time (Ho et al. 2020, appendix B), and two layers of them.
+/// Times as waves (Ho et al. 2020, appendix B), and two layers of these.
 #[derive(Debug)]
 pub(super) struct TimeEmbedding {
     width: usize,
@@ -28,18 +25,7 @@ impl TimeEmbedding {
 
     /// `[b, 4 width]` of times `[b]`, after the swish that every residual block begins with.
     pub(super) fn forward(&self, t: &Tensor) -> Result<Tensor> {
-        let x = self.widen.forward(&sinusoids(t, self.width)?)?.silu()?;
+        let x = self.widen.forward(&embed_times(t, self.width)?)?.silu()?;
         self.mix.forward(&x)?.silu()
     }
-}
-
-/// `[b, width]`: cosines, then sines of `t` `[b]` times powers of the period from 1 down.
-fn sinusoids(t: &Tensor, width: usize) -> Result<Tensor> {
-    let half = width / 2;
-    let rates: Vec<f32> = (0..half)
-        .map(|i| PERIOD.powf(-(i as f64) / half as f64) as f32)
-        .collect();
-    let rates = Tensor::from_vec(rates, (1, half), t.device())?;
-    let phases = t.unsqueeze(1)?.broadcast_mul(&rates)?;
-    Tensor::cat(&[phases.cos()?, phases.sin()?], 1)
 }
