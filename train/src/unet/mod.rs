@@ -4,6 +4,8 @@ mod config;
 mod layers;
 mod network;
 mod residual;
+#[cfg(test)]
+mod tests;
 mod time;
 mod transformer;
 
