@@ -21,6 +21,7 @@ pub mod quantizer;
 pub mod reference;
 pub mod tokens;
 pub mod trainer;
+pub mod vit;
 pub mod watch;
 
 pub use config::TokenizerConfig;

@@ -10,6 +10,7 @@ mod gpt;
 mod lpips;
 mod metrics;
 mod quantizer_variants;
+mod vit;
 mod vqgan_gradients;
 
 pub use adam_steps::compare_adam_steps;
@@ -21,4 +22,5 @@ pub use gpt::compare_gpt;
 pub use lpips::compare_lpips;
 pub use metrics::compare_metrics;
 pub use quantizer_variants::compare_quantizer_variants;
+pub use vit::compare_vit;
 pub use vqgan_gradients::compare_vqgan_gradients;
