@@ -287,7 +287,10 @@ mod tests {
         };
         let of = |config| drawn(config, 2);
         let wider = VitConfig { width: 6, ..CONFIG };
-        refused(&of(wider)?, "expected [12, 4], found [18, 6]");
+        refused(
+            &of(wider)?,
+            "blocks.0.attn.proj.bias: expected [4], found [6]",
+        );
         let deeper = VitConfig {
             layers: 3,
             ..CONFIG
