@@ -9,6 +9,7 @@ pub mod codebook;
 pub mod config;
 pub mod data;
 pub mod diffusion;
+pub mod dit;
 pub mod error;
 pub mod files;
 pub mod gpt;
