@@ -9,6 +9,7 @@ pub mod codebook;
 pub mod config;
 pub mod data;
 pub mod diffusion;
+pub mod dit;
 pub mod error;
 pub mod files;
 pub mod gpt;
@@ -22,6 +23,7 @@ pub mod reference;
 pub mod tokens;
 pub mod trainer;
 pub mod unet;
+pub mod vit;
 pub mod watch;
 
 pub use config::TokenizerConfig;

@@ -1,9 +1,16 @@
 //! What networks that take noise away share: DDPM's noising and flow's, their losses, guidance, and sampling.
 
+pub mod ddpm;
+pub mod flow;
+mod sample;
+#[cfg(test)]
+mod tests;
 mod times;
 
 use candle_core::{Result, Tensor};
 
+pub use ddpm::NoiseSchedule;
+pub use sample::{Sampler, Sampling, guided, sample};
 pub use times::embed_times;
 
 /// A network that says of noised latents what was added (noise) or which way they move (velocity).
@@ -18,4 +25,11 @@ pub trait Denoiser {
 
     /// The class that stands for none.
     fn null(&self) -> u32;
+}
+
+/// One number for each row of `like` `[b, ..]`, to be broadcast over it.
+fn per_row(values: impl Iterator<Item = f32>, like: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; like.rank()];
+    shape[0] = like.dim(0)?;
+    Tensor::from_vec(values.collect(), shape, like.device())
 }
