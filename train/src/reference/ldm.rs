@@ -7,13 +7,15 @@ use vqlc_model::reference::{Comparison, ReferenceFile};
 
 use crate::{
     Error, Params, Result,
+    diffusion::{Denoiser, Sampler, Sampling, sample},
     optim::Grads,
     unet::{Unet, UnetConfig},
 };
 
 const FILE: &str = "ldm.safetensors";
 
-/// Runs the UNet reference of `folder` on `device` and compares what it says with and without classes, a loss and its gradients.
+/// Runs the UNet reference of `folder` on `device` and compares what it says with and without classes, a loss and its
+/// gradients, and what is sampled with it: by DDIM and DDPM as if it said the noise, by Heun as if it said the velocity.
 ///
 /// # Errors
 /// A folder that does not hold what it should.
@@ -31,17 +33,46 @@ pub fn compare_ldm(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
     };
 
     let (x, t, labels) = (tensor("in.x")?, tensor("in.t")?, classes("in.classes")?);
-    let said = unet.forward(&x, &t, &labels)?;
-    let null = Tensor::full(config.null(), labels.shape(), device)?;
+    let said = unet.predict(&x, &t, &labels)?;
+    let null = Tensor::full(unet.null(), labels.shape(), device)?;
     let mut made = vec![
         stored.compare("out.forward", &said)?,
-        stored.compare("out.forward_null", &unet.forward(&x, &t, &null)?)?,
+        stored.compare("out.forward_null", &unet.predict(&x, &t, &null)?)?,
     ];
     let loss = (said - tensor("in.noise")?)?.sqr()?.mean_all()?;
     made.push(stored.compare("out.loss", &loss)?);
     let grads = Grads::of(&loss.backward()?, &params)?;
     for (name, grad) in grads.iter() {
         made.push(stored.compare(&format!("grad.{name}"), grad)?);
+    }
+
+    let (start, labels) = (tensor("in.start")?, classes("in.start_classes")?);
+    let noises = tensor("in.noises")?;
+    let (guidance, eta) = (
+        setting(&stored, folder, "guidance")?,
+        setting(&stored, folder, "eta")?,
+    );
+    let steps = setting(&stored, folder, "steps")?;
+    for (key, sampler, steps, eta) in [
+        ("out.ddim", Sampler::Ddim, steps, 0.0),
+        ("out.ddim_eta", Sampler::Ddim, steps, eta),
+        ("out.ddpm", Sampler::Ddpm, steps, 0.0),
+        (
+            "out.heun",
+            Sampler::Heun,
+            setting(&stored, folder, "heun_steps")?,
+            0.0,
+        ),
+    ] {
+        let how = Sampling {
+            sampler,
+            steps,
+            eta,
+            guidance,
+        };
+        let mut next = 0..;
+        let noise = |_: &[usize]| noises.get(next.next().unwrap_or(0));
+        made.push(stored.compare(key, &sample(&unet, &how, &start, &labels, noise)?)?);
     }
     Ok(made)
 }

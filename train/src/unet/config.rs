@@ -21,7 +21,7 @@ pub struct UnetConfig {
     pub rows: usize,
     /// Columns of the latents, a multiple of 2^(levels - 1).
     pub cols: usize,
-    /// Classes: 0 to `classes - 1`; the one behind them, null, stands for none.
+    /// Classes; the one behind them stands for none.
     pub classes: usize,
     /// Channels that the first convolution makes, and waves that times are embedded in; even.
     pub base: usize,
@@ -45,11 +45,6 @@ fn published_groups() -> usize {
 }
 
 impl UnetConfig {
-    /// The class that stands for none.
-    pub fn null(&self) -> u32 {
-        self.classes as u32
-    }
-
     /// Channels of each level.
     pub(super) fn widths(&self) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator {
         self.mult.iter().map(|mult| self.base.saturating_mul(*mult))

@@ -14,6 +14,9 @@ use super::{
 use crate::diffusion::Denoiser;
 
 /// A UNet: down through the levels, a middle, and up again, where each residual block is given what the way down had there.
+///
+/// Latents are `[b, channels, rows, cols]` as configured; other sizes, and classes past the one for none, are errors. Whether it says the
+/// noise or the velocity is up to the training.
 #[derive(Debug)]
 pub struct Unet {
     config: UnetConfig,
@@ -70,13 +73,10 @@ impl Unet {
     pub fn config(&self) -> &UnetConfig {
         &self.config
     }
+}
 
-    /// What it says of `x` `[b, channels, rows, cols]` (f32) at the times `t` `[b]` (f32; steps of diffusion from 0 to 999, or times of
-    /// a flow from 0 to 1) for `classes` `[b]` (u32, null for none): noise, say, or a velocity; the shape of `x`, f32.
-    ///
-    /// # Errors
-    /// Latents of another size; a class that there is not; a tensor operation's.
-    pub fn forward(&self, x: &Tensor, t: &Tensor, classes: &Tensor) -> Result<Tensor> {
+impl Denoiser for Unet {
+    fn predict(&self, x: &Tensor, t: &Tensor, classes: &Tensor) -> Result<Tensor> {
         let UnetConfig {
             channels,
             rows,
@@ -111,6 +111,10 @@ impl Unet {
         self.out
             .forward(&self.norm.forward(&x)?)?
             .to_dtype(DType::F32)
+    }
+
+    fn null(&self) -> u32 {
+        self.config.classes as u32
     }
 }
 
@@ -205,15 +209,5 @@ impl Sequence {
             Part::Transformer(transformer) => transformer.forward(&x, &given.context),
             Part::Double(conv) => conv.forward(&upsample2(&x)?),
         })
-    }
-}
-
-impl Denoiser for Unet {
-    fn predict(&self, x: &Tensor, t: &Tensor, classes: &Tensor) -> Result<Tensor> {
-        self.forward(x, t, classes)
-    }
-
-    fn null(&self) -> u32 {
-        self.config.null()
     }
 }

@@ -56,7 +56,7 @@ fn a_gradient_reaches_every_parameter() -> Result<()> {
     }
     let x = Var::from_tensor(&x)?;
     let grads = unet
-        .forward(&x, &t, &classes)?
+        .predict(&x, &t, &classes)?
         .sqr()?
         .mean_all()?
         .backward()?;
@@ -107,9 +107,9 @@ fn what_it_was_not_built_for_is_an_error() -> Result<()> {
     let (unet, _) = build(&config())?;
     let (x, t, classes) = inputs()?;
     assert_eq!(unet.null(), 4);
-    assert!(unet.forward(&x.t()?.contiguous()?, &t, &classes).is_err());
+    assert!(unet.predict(&x.t()?.contiguous()?, &t, &classes).is_err());
     let beyond = Tensor::new(&[1u32, 5], &Device::Cpu)?;
-    assert!(unet.forward(&x, &t, &beyond).is_err());
+    assert!(unet.predict(&x, &t, &beyond).is_err());
     Ok(())
 }
 
