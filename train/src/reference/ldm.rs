@@ -70,8 +70,11 @@ pub fn compare_ldm(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
             eta,
             guidance,
         };
-        let mut next = 0..;
-        let noise = |_: &[usize]| noises.get(next.next().unwrap_or(0));
+        let mut asked = 0;
+        let noise = |_: &[usize]| {
+            asked += 1;
+            noises.get(asked - 1)
+        };
         made.push(stored.compare(key, &sample(&unet, &how, &start, &labels, noise)?)?);
     }
     Ok(made)
