@@ -8,6 +8,8 @@ pub mod checkpoint;
 pub mod codebook;
 pub mod config;
 pub mod data;
+pub mod diffusion;
+pub mod dit;
 pub mod error;
 pub mod files;
 pub mod gpt;
@@ -21,6 +23,8 @@ pub mod reference;
 pub mod run;
 pub mod tokens;
 pub mod trainer;
+pub mod unet;
+pub mod vit;
 pub mod watch;
 
 pub use config::TokenizerConfig;

@@ -9,8 +9,8 @@ use vqlc_model::reference::{Comparison, ReferenceFile};
 use vqlc_train::{
     Result,
     reference::{
-        compare_adam_steps, compare_adaptive_weight, compare_discriminator, compare_gpt,
-        compare_lpips, compare_quantizer_variants,
+        compare_adam_steps, compare_adaptive_weight, compare_discriminator, compare_dit,
+        compare_gpt, compare_lpips, compare_quantizer_variants, compare_vit,
     },
 };
 
@@ -72,6 +72,16 @@ fn the_discriminator_matches_the_reference() {
 #[test]
 fn the_gpt_matches_the_reference() {
     check("gpt.safetensors", |_| false, compare_gpt);
+}
+
+#[test]
+fn the_vit_matches_the_reference() {
+    check("vit.safetensors", |_| false, compare_vit);
+}
+
+#[test]
+fn the_dit_matches_the_reference() {
+    check("dit.safetensors", |_| false, compare_dit);
 }
 
 #[test]

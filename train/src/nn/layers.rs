@@ -114,6 +114,26 @@ impl Linear {
         })
     }
 
+    /// From square patches of `channels` x `patch` x `patch` numbers, one behind another in this order; parameters as those of a convolution,
+    /// `weight` `[outputs, channels, patch, patch]` and `bias`.
+    ///
+    /// # Errors
+    /// What the builder says.
+    pub(super) fn over_patches(
+        channels: usize,
+        patch: usize,
+        outputs: usize,
+        init: LinearInit,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let init = init.of(channels * patch * patch, outputs);
+        Ok(Self {
+            weight: vb.get_with_hints((outputs, channels, patch, patch), "weight", init)?,
+            bias: Some(vb.get_with_hints(outputs, "bias", Init::Const(0.0))?),
+            compute: vb.dtype(),
+        })
+    }
+
     /// What it multiplies in.
     pub(super) fn compute(&self) -> DType {
         self.compute
@@ -135,7 +155,7 @@ impl Linear {
         }
         // One product of two matrices, however many dimensions come before.
         let rows = x.reshape(((), x.dim(D::Minus1)?))?.to_dtype(self.compute)?;
-        let weight = self.weight.to_dtype(self.compute)?;
+        let weight = self.weight.flatten_from(1)?.to_dtype(self.compute)?;
         let y = rows.matmul(&weight.t()?)?.to_dtype(DType::F32)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,

@@ -4,6 +4,10 @@
 
 mod attention;
 mod layers;
+mod mlp;
+mod patches;
 
 pub use attention::{Attention, Cache, CrossAttention, Mask};
 pub use layers::{LayerNorm, Linear, LinearInit, standardise};
+pub use mlp::{Gelu, Mlp};
+pub use patches::{PatchEmbedding, Patches};
