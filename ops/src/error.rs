@@ -80,6 +80,14 @@ pub enum Error {
         /// Step from output to output.
         stride: usize,
     },
+    /// A target that is not in the vocabulary.
+    #[error("target: expected below {vocabulary}, got {target}")]
+    Target {
+        /// The target given.
+        target: u32,
+        /// Logits of a row.
+        vocabulary: usize,
+    },
     /// This processor lacks the instructions of the kernel asked for.
     #[error("kernel: expected one of those this processor runs, got {got:?}")]
     Kernel {

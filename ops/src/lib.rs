@@ -5,6 +5,7 @@
 //! - [`Winograd`]: 3x3 convolution with fewer products, equal to it but for rounding.
 //! - [`GroupNorm`]: group normalisation with swish. Convolutions read an [`Input`] that is normalised on the way, or doubled in size.
 //! - [`attention`]: self-attention over the positions of a picture.
+//! - [`cross_entropy`]: of rows of logits over a large vocabulary, with its gradient.
 //! - [`mod@tensor`]: operations on candle's tensors, with gradients.
 //!
 //! All give the same results to the bit on every processor and for every number of threads; products in bf16, which only some
@@ -18,6 +19,7 @@ mod attention;
 mod check;
 mod conv;
 mod conv_grad;
+mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod depthwise;
@@ -27,6 +29,7 @@ mod lanes;
 mod nearest;
 mod norm;
 pub mod plain;
+mod rows;
 pub mod tensor;
 mod winograd;
 
@@ -34,6 +37,7 @@ pub use attention::attention;
 #[doc(hidden)]
 pub use attention::attention_with_kernel;
 pub use conv::{Conv2d, ConvShape};
+pub use cross_entropy::cross_entropy;
 pub use error::Error;
 pub use input::{Input, Store};
 #[doc(hidden)]

@@ -37,6 +37,27 @@ pub fn nearest(table: &[f32], dim: usize, queries: &[f32], ids: &mut [u32]) -> R
     Ok(())
 }
 
+/// Cross-entropy of one row of logits with a smoothed target, as [`cross_entropy`](crate::cross_entropy) says, and its gradient; in f64.
+///
+/// `target` must be below the number of logits.
+#[must_use]
+pub fn cross_entropy(logits: &[f32], target: usize, smoothing: f64) -> (f64, Vec<f64>) {
+    let logits: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
+    let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total: f64 = logits.iter().map(|x| (x - greatest).exp()).sum();
+    let all = greatest + total.ln();
+    let wanted = |i: usize| {
+        let even = smoothing / logits.len() as f64;
+        even + if i == target { 1.0 - smoothing } else { 0.0 }
+    };
+    let each = logits.iter().enumerate();
+    let loss = each.clone().map(|(i, x)| wanted(i) * (all - x)).sum();
+    (
+        loss,
+        each.map(|(i, x)| (x - all).exp() - wanted(i)).collect(),
+    )
+}
+
 /// Attention with one head over `[channels, positions]`, as [`attention`](crate::attention) says; in f64.
 ///
 /// Lengths must agree; `channels` is at least 1.

@@ -6,6 +6,7 @@
 mod assign;
 mod conv;
 mod conv_cpu;
+mod cross_entropy;
 mod depthwise;
 mod elementwise;
 mod nearest;
@@ -13,14 +14,17 @@ mod norm;
 mod products;
 mod resample;
 mod residual;
+mod rows;
 mod values;
 
 pub use assign::assign;
 pub use conv::{Window, conv2d};
 pub use conv_cpu::bf16_on_cpu;
+pub use cross_entropy::cross_entropy;
 pub use depthwise::depthwise;
 pub use elementwise::{add, leaky_relu, relu6};
 pub use nearest::nearest;
 pub use norm::{batch_norm_train, group_norm};
 pub use resample::{max_pool2, upsample2};
 pub use residual::{Residual, residual};
+pub use rows::{gelu, softmax, standardise};
