@@ -34,8 +34,12 @@ pub(crate) enum Command {
     Model(commands::model::ModelArgs),
     /// Make a codebook of a folder of pictures with a pretrained encoder
     Codebook(Box<commands::codebook::CodebookArgs>),
-    /// Train tokenizers, and measure them
+    /// Train tokenizers and what learns from tokens, and measure them
     Train(commands::train::TrainArgs),
+    /// Measure what learned from tokens
+    Eval(commands::eval::EvalArgs),
+    /// Sample pictures from what learned from tokens
+    Sample(commands::sample::SampleArgs),
     /// Measure this machine: encode, decode, search, unpack, validate
     Bench(commands::bench::BenchArgs),
     /// Compare every fast operation with its plain version on this machine

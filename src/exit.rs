@@ -59,6 +59,13 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
         {
             return Exit::Damaged;
         }
+        match cause.downcast_ref() {
+            Some(vqlc_train::Error::OtherTokenizer { .. }) => return Exit::WrongModel,
+            Some(vqlc_train::Error::Tokens { source, .. }) if source.is_damage() => {
+                return Exit::Damaged;
+            }
+            _ => {}
+        }
         // A reader that went away (`vqlc info x | head`) is not an error.
         if let Some(io) = cause.downcast_ref::<io::Error>()
             && io.kind() == io::ErrorKind::BrokenPipe
@@ -69,11 +76,25 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
     Exit::Error
 }
 
+/// An error and its causes as one line; a cause whose text the one before ends with is not said twice.
+fn line(err: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in err.chain() {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace(['\n', '\r'], " ")
+}
+
 /// Prints `vqlc: what: why` on stderr (one line) and gives the exit code.
 pub(crate) fn report(err: &anyhow::Error) -> Exit {
     let exit = code_of(err);
     if exit != Exit::Ok {
-        crate::report::say(&format!("vqlc: {err:#}"));
+        crate::report::say(&format!("vqlc: {}", line(err)));
     }
     exit
 }

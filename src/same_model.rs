@@ -2,17 +2,7 @@
 
 use serde::Serialize;
 use vqlc_format::{Digest, Digests};
-use vqlc_model::ModelDigests;
-
-/// A model's digests as a token file records them.
-pub(crate) fn recorded(model: &ModelDigests) -> Digests {
-    Digests {
-        codebook: Digest(model.codebook),
-        encoder: Digest(model.encoder),
-        decoder: Digest(model.decoder),
-        source: Digest(model.source),
-    }
-}
+pub(crate) use vqlc_train::learn::recorded;
 
 /// Digests as text, for `info` and for JSON.
 #[derive(Serialize)]
@@ -56,15 +46,8 @@ pub(crate) struct Comparison {
 impl Comparison {
     /// Ids mean the same where codebook and encoder agree. The source digest is provenance and is not compared.
     pub(crate) fn of(file: &Digests, model: &Digests) -> Self {
-        let parts = [
-            ("codebook", file.codebook, model.codebook),
-            ("encoder", file.encoder, model.encoder),
-        ];
         Self {
-            wrong: parts
-                .into_iter()
-                .filter(|(_, file, model)| file != model)
-                .collect(),
+            wrong: file.differences(model),
             other_decoder: file.decoder != model.decoder,
         }
     }
@@ -82,18 +65,13 @@ impl Comparison {
             .map(|(part, file, model)| {
                 format!(
                     "{part} digest: expected {} (in the file), the model has {}",
-                    short(file),
-                    short(model)
+                    file.short(),
+                    model.short()
                 )
             })
             .collect();
         parts.join("; ")
     }
-}
-
-/// The first 16 of 64 digits: enough for people to tell digests apart.
-pub(crate) fn short(digest: &Digest) -> String {
-    digest.to_string()[..16].to_owned()
 }
 
 #[cfg(test)]

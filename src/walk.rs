@@ -167,7 +167,7 @@ impl Pictures {
             .iter_mut()
             .filter(|entry| entry.class != NO_CLASS)
         {
-            match class_of(name_of(entry)) {
+            match vqlc_train::data::class_of(name_of(entry)) {
                 Some(class) => {
                     let fresh = classes.len() as u32;
                     entry.class = *classes.entry(class.to_vec()).or_insert(fresh);
@@ -202,10 +202,6 @@ impl Pictures {
             root.display().to_string()
         }
     }
-}
-
-fn class_of(name: &[u8]) -> Option<&[u8]> {
-    name.iter().position(|&b| b == b'/').map(|end| &name[..end])
 }
 
 /// All pictures below the folders and among the files of `inputs`.

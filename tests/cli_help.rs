@@ -4,7 +4,7 @@ mod common;
 
 use common::vqlc;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 16] = [
     "compress",
     "decompress",
     "validate",
@@ -15,6 +15,9 @@ const COMMANDS: [&str; 13] = [
     "export",
     "model",
     "codebook",
+    "train",
+    "eval",
+    "sample",
     "bench",
     "selftest",
     "completions",
@@ -41,7 +44,7 @@ fn every_command_explains_itself() {
         let has_examples =
             help.out.contains("Example") && help.out.contains(&format!("vqlc {command}"));
         assert!(
-            has_examples || command == "model",
+            has_examples || ["model", "train", "eval", "sample"].contains(&command),
             "{command} has no examples"
         );
         for line in help.out.lines() {
@@ -52,13 +55,34 @@ fn every_command_explains_itself() {
             );
         }
     }
-    for command in ["info", "convert", "fold"] {
-        assert!(
-            vqlc(["model", command, "--help"])
-                .code(0)
-                .out
-                .contains("Example")
-        );
+    for (command, parts) in [
+        ("model", ["info", "convert", "fold"].as_slice()),
+        (
+            "train",
+            &[
+                "tokenizer",
+                "gpt",
+                "vit",
+                "dit",
+                "sit",
+                "ldm",
+                "evaluate",
+                "usage",
+            ],
+        ),
+        ("sample", &["gpt", "dit", "sit", "ldm"]),
+        ("eval", &["vit"]),
+    ] {
+        for part in parts {
+            let help = vqlc([command, part, "--help"]).code(0).out;
+            let example = format!("vqlc {command} {part}");
+            assert!(
+                help.contains("Example") && help.contains(&example),
+                "{example}"
+            );
+            let long = help.lines().find(|line| line.chars().count() > 120);
+            assert_eq!(long, None, "{example}");
+        }
     }
 }
 
@@ -151,12 +175,13 @@ fn what_the_readme_shows_exists() {
         };
         shown += 1;
         let words: Vec<&str> = rest.split_whitespace().collect();
-        let command: Vec<&str> =
-            if ["model", "train"].contains(&words[0]) || words.starts_with(&["codebook", "info"]) {
-                words[..2].to_vec()
-            } else {
-                words[..1].to_vec()
-            };
+        let command: Vec<&str> = if ["model", "train", "sample", "eval"].contains(&words[0])
+            || words.starts_with(&["codebook", "info"])
+        {
+            words[..2].to_vec()
+        } else {
+            words[..1].to_vec()
+        };
         let help = vqlc(command.iter().chain(&["--help"])).code(0).out;
         for option in words.iter().filter(|word| word.starts_with('-')) {
             assert!(

@@ -37,6 +37,11 @@ fn every_check_passes_here() {
         "ids, any batch",
         "reference out.ids",
         "reference out.recon",
+        "reference gpt.safetensors, training",
+        "reference dit.safetensors, training",
+        "reference vit.safetensors, training",
+        "reference ldm.safetensors, training",
+        "reference vqgan.safetensors, training",
     ] {
         assert!(
             run.out
@@ -227,4 +232,32 @@ fn bench_measures_training_steps() {
     let result = &json["results"][0];
     assert_eq!(result["what"], "train");
     assert!(result["best"].as_f64().unwrap() > 0.0, "{result}");
+}
+
+#[test]
+fn bench_measures_sampling() {
+    let json = vqlc(args![
+        "bench",
+        "--json",
+        "--only",
+        "sample,resample",
+        "--codes",
+        "50",
+        "--batch",
+        "1",
+        "--seconds",
+        "0"
+    ])
+    .code(0)
+    .json();
+    let results = json["results"].as_array().unwrap();
+    let names: Vec<&str> = (results.iter())
+        .map(|result| result["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["sample", "resample"]);
+    assert!(
+        results
+            .iter()
+            .all(|result| result["best"].as_f64() > Some(0.0))
+    );
 }

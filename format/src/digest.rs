@@ -17,6 +17,13 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// The first 16 of 64 digits: enough for people to tell digests apart.
+    pub fn short(&self) -> String {
+        self.to_string()[..16].to_owned()
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -65,6 +72,19 @@ pub struct Digests {
     pub decoder: Digest,
     /// The static codebook B from which B' was projected, for provenance.
     pub source: Digest,
+}
+
+impl Digests {
+    /// The parts that give ids their meaning and differ, by name, with both digests: none where ids mean the same. The decoder may be another
+    /// one, and the source is provenance.
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, Digest, Digest)> {
+        let parts = [
+            ("codebook", self.codebook, other.codebook),
+            ("encoder", self.encoder, other.encoder),
+        ];
+        let differ = parts.into_iter().filter(|(_, own, other)| own != other);
+        differ.collect()
+    }
 }
 
 /// SHA-256 in pieces; the crate's only other way to a [`Digest`].

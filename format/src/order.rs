@@ -228,6 +228,11 @@ impl Epoch {
         (u128::from(self.start) + taken).min(u128::from(self.order.len())) as u64
     }
 
+    /// Passes over the next `count` records, or all that are left, without looking at them.
+    pub fn pass_over(&mut self, count: u64) {
+        self.next += count.min(self.remaining());
+    }
+
     /// How many records this rank has yet to take.
     pub fn remaining(&self) -> u64 {
         self.end - self.next

@@ -2,6 +2,7 @@
 
 mod kernels;
 mod network;
+mod sampling;
 mod storage;
 mod training;
 
@@ -32,6 +33,8 @@ validate         the full check of that file, bytes/s
 assign           the nearest of many centres as K-means searches it, points/s
 train            steps of training with LPIPS and adversary (paper section 4.1, random weights), pictures/s;
                  left out unless asked for: on a processor a step of the paper's network takes minutes
+sample           ids drawn by a small gpt over 100,000 (--codes) codes, what was looked at kept, tokens/s; if asked for
+resample         the same, all of it computed again for each token; if asked for
 
 Each is run again and again for a few seconds; best and median are said.
 
@@ -93,6 +96,8 @@ enum What {
     Validate,
     Assign,
     Train,
+    Sample,
+    Resample,
 }
 
 /// One line of the result. `best` and `median` are `unit`s a second.
@@ -138,7 +143,11 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         results: Vec::new(),
     };
     // On a GPU the assignment is one of gigabytes: for those who ask.
-    let asked = |what: What| what == What::Train || what == What::Assign && !on_cpu;
+    let asked = |what: What| match what {
+        What::Train | What::Sample | What::Resample => true,
+        What::Assign => !on_cpu,
+        _ => false,
+    };
     let wanted = |what: What| args.only.contains(&what) || args.only.is_empty() && !asked(what);
     let mut say = |measured: Measured| -> anyhow::Result<()> {
         if !args.out.json {
@@ -175,7 +184,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
             say(storage::gather(&file, budget)?)?;
         }
         if wanted(What::Loader) {
-            say(storage::loader(&written, budget)?)?;
+            say(storage::loader(&written, threads, budget)?)?;
         }
         if wanted(What::Validate) {
             say(storage::validate(&file, threads, budget)?)?;
@@ -190,6 +199,14 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Interrupted);
         }
         say(measured?)?;
+    }
+    if wanted(What::Sample) || wanted(What::Resample) {
+        let sampling = sampling::Sampling::new(&args)?;
+        for what in [What::Sample, What::Resample] {
+            if wanted(what) {
+                say(sampling.draw(what, budget)?)?;
+            }
+        }
     }
     if args.out.json {
         text::print_json(&report)?;

@@ -5,11 +5,13 @@ pub(crate) mod codebook;
 pub(crate) mod completions;
 pub(crate) mod compress;
 pub(crate) mod decompress;
+pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod info;
 pub(crate) mod merge;
 pub(crate) mod model;
 pub(crate) mod recover;
+pub(crate) mod sample;
 pub(crate) mod selftest;
 pub(crate) mod split;
 pub(crate) mod train;
@@ -32,6 +34,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Bench(args) => bench::run(args),
         Command::Selftest(args) => selftest::run(args),
         Command::Train(args) => train::run(args),
+        Command::Sample(args) => sample::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Completions(args) => completions::run(args),
     }
 }

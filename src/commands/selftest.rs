@@ -170,6 +170,13 @@ pub(crate) fn run(args: SelftestArgs) -> anyhow::Result<Exit> {
         for comparison in vqlc_model::reference::compare_vqgan(folder, &device)? {
             report.comparison(out, "reference", &comparison)?;
         }
+        for (file, compare) in vqlc_train::reference::CASES {
+            if folder.join(file).exists() {
+                report.check(out, &format!("reference {file}, training"), || {
+                    network::training(compare(folder, &device))
+                })?;
+            }
+        }
     }
 
     let failed = report.checks.iter().filter(|check| !check.ok).count();

@@ -4,17 +4,18 @@
 //! CRC-32 of all tensor bytes in name order. What the names mean is the trainer's affair.
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use candle_core::{Device, Tensor};
-use safetensors::{SafeTensors, View as _};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use vqlc_model::params::Tensors;
 
-use crate::{Error, Result, files::write_whole};
+use crate::{
+    Error, Result,
+    files::{checksum, expect_checksum, read_tensors, write_tensors},
+};
 
 const META: &str = "vqlc-checkpoint";
 const VERSION: u32 = 1;
@@ -61,15 +62,12 @@ impl Store {
     pub fn save(&self, step: u64, tensors: &Tensors) -> Result<PathBuf> {
         fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
         let path = self.path(step);
-        let meta = serde_json::to_string(&Meta {
+        let meta = Meta {
             version: VERSION,
             step,
-            crc32: checksum(tensors),
-        })
-        .map_err(|e| Error::malformed(&path, e.to_string()))?;
-        let bytes = safetensors::serialize(tensors, Some(HashMap::from([(META.into(), meta)])))
-            .map_err(|e| Error::malformed(&path, e.to_string()))?;
-        write_whole(&path, &bytes)?;
+            crc32: checksum("", tensors),
+        };
+        write_tensors(&path, META, &meta, tensors)?;
         // What lies ahead of this one was passed over when the run went on: it is no reason to remove one that can be read.
         let listed = self.list()?;
         let behind = listed.iter().filter(|(found, _)| *found <= step);
@@ -138,38 +136,16 @@ impl Store {
     }
 }
 
-fn checksum(tensors: &Tensors) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    for (name, tensor) in tensors {
-        hasher.update(name.as_bytes());
-        hasher.update(&tensor.data());
-    }
-    hasher.finalize()
-}
-
 fn read(path: &Path, step: u64) -> Result<Tensors> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-    let malformed = |why: String| Error::malformed(path, why);
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
-    let text = header.metadata().as_ref().and_then(|m| m.get(META));
-    let text = text.ok_or_else(|| malformed("not a checkpoint of vqlc".into()))?;
-    let meta: Meta = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
+    let (meta, tensors): (Meta, _) = read_tensors(path, META, "a checkpoint")?;
     if meta.version != VERSION || meta.step != step {
-        return Err(malformed(format!(
+        let why = format!(
             "version {} of step {}, expected version {VERSION} of step {step}",
             meta.version, meta.step
-        )));
+        );
+        return Err(Error::malformed(path, why));
     }
-    let tensors: Tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?
-        .into_iter()
-        .collect();
-    let found = checksum(&tensors);
-    if found != meta.crc32 {
-        return Err(malformed(format!(
-            "damaged: checksum {found:08x}, expected {:08x}",
-            meta.crc32
-        )));
-    }
+    expect_checksum(path, "", &tensors, meta.crc32)?;
     Ok(tensors)
 }
 
@@ -191,6 +167,8 @@ pub(crate) fn add_part(tensors: &mut Tensors, prefix: &str, part: Tensors) {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn tensors(value: f32) -> Tensors {

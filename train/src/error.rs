@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use vqlc_format::Digest;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -62,6 +64,19 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         source: Box<vqlc_format::Error>,
+    },
+    /// A tokenizer to which the ids mean other things.
+    #[error(
+        "the tokens are another tokenizer's: {part} digest: expected {}, found {}; name the model that made them",
+        expected.short(), found.short()
+    )]
+    OtherTokenizer {
+        /// The part that differs.
+        part: &'static str,
+        /// Its digest as the tokens say.
+        expected: Digest,
+        /// The tokenizer's.
+        found: Digest,
     },
     /// The tokenizer's own.
     #[error(transparent)]

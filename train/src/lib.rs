@@ -13,6 +13,7 @@ pub mod dit;
 pub mod error;
 pub mod files;
 pub mod gpt;
+pub mod learn;
 pub mod losses;
 pub mod metrics;
 pub mod nn;

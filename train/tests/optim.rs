@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use vqlc_model::params::Tensors;
 use vqlc_train::{
     Params, Result,
-    optim::{Adam, AdamConfig, Ema, Grads, Schedule},
+    optim::{Adam, AdamConfig, Decay, Ema, Grads, Schedule},
 };
 
 fn params(seed: u64) -> Params {
@@ -176,9 +176,18 @@ fn what_is_out_of_range_is_refused() {
         warmup: 5.0,
         hold: 0.0,
         total: 5.0,
+        decay: Decay::Linear,
     };
     good.check().unwrap();
     assert_eq!((good.at(2.5), good.at(5.0)), (5e-4, 0.0));
+    let falls = Schedule {
+        total: 13.0,
+        ..good
+    };
+    assert_eq!(
+        (falls.at(5.0), falls.at(7.0), falls.at(13.0)),
+        (1e-3, 7.5e-4, 0.0)
+    );
     assert!(Schedule { total: 4.0, ..good }.check().is_err());
     assert!(
         Schedule {

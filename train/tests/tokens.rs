@@ -91,6 +91,7 @@ fn options(batch: usize, shard: Shard) -> TokenOptions {
         views: ViewChoice::Drawn,
         whole_batches: false,
         ahead: 2,
+        threads: 2,
     }
 }
 

@@ -82,7 +82,11 @@ fn write(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The file as training reads it.
-pub(super) fn loader(written: &Written, budget: Duration) -> anyhow::Result<Measured> {
+pub(super) fn loader(
+    written: &Written,
+    threads: usize,
+    budget: Duration,
+) -> anyhow::Result<Measured> {
     let set = Arc::new(TokenSet::open(std::slice::from_ref(&written.path))?);
     let options = TokenOptions {
         batch: BATCH,
@@ -91,13 +95,17 @@ pub(super) fn loader(written: &Written, budget: Duration) -> anyhow::Result<Meas
         views: ViewChoice::Drawn,
         whole_batches: true,
         ahead: 4,
+        threads,
     };
     let mut loader = TokenLoader::start(&set, options, None)?;
-    let detail = "256 ids of 17 bits each, shuffled, batches of 1,024 gathered by another thread";
+    let detail = format!(
+        "256 ids of 17 bits each, shuffled, batches of 1,024 gathered by {}",
+        text::things(threads as u64, "thread")
+    );
     measure(
         What::Loader,
         "records",
-        detail.into(),
+        detail,
         RECORDS as f64,
         budget,
         || {

@@ -2,7 +2,9 @@
 
 use anyhow::ensure;
 use rayon::ThreadPoolBuilder;
-use vqlc_model::{DeviceSpec, Tokenizer, devices, file::ModelFile, rng::Rng};
+use vqlc_model::{
+    DeviceSpec, Tokenizer, devices, file::ModelFile, reference::Comparison, rng::Rng,
+};
 
 use super::Outcome;
 use crate::text;
@@ -116,4 +118,32 @@ fn try_devices(
         ok: found.passed(),
         detail,
     })
+}
+
+/// Values and gradients of a part of training, against stored ones: the worst of them in words.
+pub(super) fn training(made: vqlc_train::Result<Vec<Comparison>>) -> Outcome {
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => return Outcome::failed(error.to_string()),
+    };
+    let share = |c: &Comparison| match c.error {
+        0.0 => 0.0,
+        error => error / c.limit,
+    };
+    // What is not a number is worse than all.
+    let worst = made.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+    let Some(worst) = worst else {
+        return Outcome::failed("nothing was compared");
+    };
+    let failed = made.iter().filter(|c| !c.passed()).count();
+    Outcome {
+        ok: failed == 0,
+        detail: format!(
+            "{}, {failed} beyond their limits, the worst {}: error {:.2e}, limit {:.2e}",
+            text::things(made.len() as u64, "tensor"),
+            worst.key,
+            worst.error,
+            worst.limit
+        ),
+    }
 }

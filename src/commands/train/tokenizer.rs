@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 use vqlc_model::Tokenizer;
@@ -12,7 +12,11 @@ use vqlc_train::{
     trainer::{Evaluation, TokenizerTrainer, UsageReport},
 };
 
-use super::{usage::lines, watcher::Watcher};
+use super::{
+    configuration::{Assignments, going_on},
+    usage::lines,
+    watcher::Watcher,
+};
 use crate::{
     cli::{DeviceArgs, OutputArgs, ThreadArgs},
     exit::Exit,
@@ -150,24 +154,12 @@ fn not_measured(out: &Path) -> Exit {
 
 /// The configuration of a new run, or of the one that goes on.
 fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerConfig> {
-    let mut set = Vec::new();
-    let paths = [
-        ("data.images", &args.images),
-        ("data.eval", &args.eval),
-        ("quantizer.codebook", &args.codebook),
-    ];
-    for (key, path) in paths {
-        if let Some(path) = path {
-            set.push(format!("{key}={}", quoted(path)?));
-        }
-    }
-    if !args.perceptual_weights.is_empty() {
-        let files: Vec<String> = (args.perceptual_weights.iter())
-            .map(|path| quoted(path))
-            .collect::<anyhow::Result<_>>()?;
-        set.push(format!("loss.perceptual_weights=[{}]", files.join(", ")));
-    }
-    set.extend(args.set.iter().cloned());
+    let mut set = Assignments::default();
+    set.path("data.images", args.images.as_deref())?;
+    set.path("data.eval", args.eval.as_deref())?;
+    set.path("quantizer.codebook", args.codebook.as_deref())?;
+    set.paths("loss.perceptual_weights", &args.perceptual_weights)?;
+    let set = set.and(&args.set);
     let stored = out.join("config.toml");
     let told = match (&args.config, &args.preset) {
         (Some(file), _) => Some(TokenizerConfig::read(file, &set)?),
@@ -178,34 +170,24 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
         (None, None) => None,
     };
     if args.resume {
-        let going_on = TokenizerConfig::read(&stored, &set)
+        let stored = TokenizerConfig::read(&stored, &set)
             .with_context(|| format!("there is no run to go on with in {}", out.display()))?
             .with_absolute_paths()?;
-        if let Some(mut told) = told {
-            // The sizes of the codebook were filled in when the run began.
-            told.model.n_codes = going_on.model.n_codes;
-            told.model.code_dim = going_on.model.code_dim;
-            ensure!(
-                told.with_absolute_paths()? == going_on,
-                "the configuration is not that of the run in {}; leave out --config and --preset, and change single values with --set",
-                out.display()
-            );
-        }
-        return Ok(going_on);
+        let told = told
+            .map(|mut told| {
+                // The sizes of the codebook were filled in when the run began.
+                told.model.n_codes = stored.model.n_codes;
+                told.model.code_dim = stored.model.code_dim;
+                told.with_absolute_paths()
+            })
+            .transpose()?;
+        return going_on(told, stored, out);
     }
     told.ok_or_else(|| {
         anyhow::anyhow!(
             "name a configuration: --preset small, or --config FILE (see --print-config)"
         )
     })
-}
-
-/// A path as TOML text.
-fn quoted(path: &Path) -> anyhow::Result<String> {
-    let text = path
-        .to_str()
-        .with_context(|| format!("{} is not UTF-8: rename it", path.display()))?;
-    Ok(toml::Value::String(text.into()).to_string())
 }
 
 /// What came of a run.

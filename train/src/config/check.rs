@@ -1,6 +1,6 @@
 //! What a configuration may hold.
 
-use super::TokenizerConfig;
+use super::{OptimizerConfig, RunConfig, TokenizerConfig};
 use crate::{Error, Result, quantizer::Kind};
 
 impl TokenizerConfig {
@@ -23,8 +23,6 @@ impl TokenizerConfig {
             ..
         } = self;
         let counts = [
-            ("run.batch", run.batch, 1 << 16),
-            ("run.accumulate", run.accumulate, 1 << 16),
             ("data.workers", data.workers, 1 << 10),
             ("warm_start.latents", warm_start.latents, 1 << 26),
             ("quantizer.fc_dim", quantizer.fc_dim, vqlc_ops::MAX_DIM),
@@ -33,11 +31,9 @@ impl TokenizerConfig {
             ("checkpoint.keep", checkpoint.keep, 1 << 20),
             ("watch.grid_pictures", watch.grid_pictures, 64),
         ];
-        for (key, value, most) in counts {
-            if value == 0 || value > most {
-                return bad(key, format!("{value}, expected 1 to {most}"));
-            }
-        }
+        check_run(run)?;
+        check_counts(&counts)?;
+        check_optimizer(optimizer)?;
         for (key, value) in [
             ("checkpoint.every", checkpoint.every),
             ("watch.log_every", watch.log_every),
@@ -66,27 +62,9 @@ impl TokenizerConfig {
             ("quantizer.ema_eps", quantizer.ema_eps),
             ("warm_start.noise", warm_start.noise),
             ("discriminator.lr_factor", discriminator.lr_factor),
-            ("optimizer.lr", optimizer.lr),
-            ("optimizer.min_lr", optimizer.min_lr),
-            ("optimizer.eps", optimizer.eps),
-            ("optimizer.weight_decay", optimizer.weight_decay),
-            ("optimizer.clip", optimizer.clip),
         ];
-        for (key, value) in not_negative {
-            if !(value.is_finite() && value >= 0.0) {
-                return bad(key, format!("{value}, expected a number of at least 0"));
-            }
-        }
-        for (key, value) in [
-            ("run.ema", run.ema),
-            ("quantizer.ema_decay", quantizer.ema_decay),
-            ("optimizer.betas", optimizer.betas[0]),
-            ("optimizer.betas", optimizer.betas[1]),
-        ] {
-            if !(0.0..1.0).contains(&value) {
-                return bad(key, format!("{value}, expected 0 to below 1"));
-            }
-        }
+        check_not_negative(&not_negative)?;
+        check_decays(&[("quantizer.ema_decay", quantizer.ema_decay)])?;
         let scales = [data.min_scale, data.max_scale];
         if !(scales[0] >= 1.0 && scales[0] <= scales[1] && scales[1] <= 64.0) {
             return bad(
@@ -113,6 +91,56 @@ impl TokenizerConfig {
     }
 }
 
-fn bad(key: &str, why: String) -> Result<()> {
+/// The sections that every training has.
+pub(crate) fn check_run(run: &RunConfig) -> Result<()> {
+    check_counts(&[
+        ("run.batch", run.batch, 1 << 16),
+        ("run.accumulate", run.accumulate, 1 << 16),
+    ])?;
+    check_decays(&[("run.ema", run.ema)])
+}
+
+/// As [`check_run`].
+pub(crate) fn check_optimizer(optimizer: &OptimizerConfig) -> Result<()> {
+    check_not_negative(&[
+        ("optimizer.lr", optimizer.lr),
+        ("optimizer.min_lr", optimizer.min_lr),
+        ("optimizer.eps", optimizer.eps),
+        ("optimizer.weight_decay", optimizer.weight_decay),
+        ("optimizer.clip", optimizer.clip),
+    ])?;
+    let [first, second] = optimizer.betas;
+    check_decays(&[("optimizer.betas", first), ("optimizer.betas", second)])
+}
+
+/// That each count is at least 1 and at most so many.
+pub(crate) fn check_counts(counts: &[(&str, usize, usize)]) -> Result<()> {
+    for &(key, value, most) in counts {
+        if value == 0 || value > most {
+            return bad(key, format!("{value}, expected 1 to {most}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_not_negative(numbers: &[(&str, f64)]) -> Result<()> {
+    for &(key, value) in numbers {
+        if !(value.is_finite() && value >= 0.0) {
+            return bad(key, format!("{value}, expected a number of at least 0"));
+        }
+    }
+    Ok(())
+}
+
+fn check_decays(numbers: &[(&str, f64)]) -> Result<()> {
+    for &(key, value) in numbers {
+        if !(0.0..1.0).contains(&value) {
+            return bad(key, format!("{value}, expected 0 to below 1"));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn bad(key: &str, why: String) -> Result<()> {
     Err(Error::Config(format!("{key} is {why}")))
 }

@@ -3,13 +3,14 @@
 mod check;
 mod sections;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use vqlc_model::VqganConfig;
 
 use crate::{Error, Result};
 
+pub(crate) use check::{bad, check_counts, check_optimizer, check_run};
 pub use sections::{
     CheckpointConfig, DataConfig, DiscriminatorConfig, LossConfig, OptimizerConfig, PerceptualKind,
     QuantizerSection, RunConfig, WarmStartConfig, WatchConfig,
@@ -76,15 +77,7 @@ impl TokenizerConfig {
     /// # Errors
     /// [`Error::Config`] names the key.
     pub fn parse(text: &str, set: &[String]) -> Result<Self> {
-        let mut table: toml::Table = text
-            .parse()
-            .map_err(|e: toml::de::Error| Error::Config(e.to_string()))?;
-        for assignment in set {
-            assign(&mut table, assignment)?;
-        }
-        let config: Self = table
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::Config(e.to_string()))?;
+        let config: Self = from_toml(text, set)?;
         config.check()?;
         Ok(config)
     }
@@ -95,10 +88,7 @@ impl TokenizerConfig {
     /// [`Error::Io`], [`Error::Config`].
     pub fn read(path: &Path, set: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        Self::parse(&text, set).map_err(|e| match e {
-            Error::Config(why) => Error::Config(format!("{}: {why}", path.display())),
-            other => other,
-        })
+        Self::parse(&text, set).map_err(|e| in_file(path, e))
     }
 
     /// Makes the paths of files and folders absolute, so that a run can be gone on with from another folder.
@@ -115,7 +105,7 @@ impl TokenizerConfig {
         ];
         let paths = paths.into_iter().flatten();
         for path in paths.chain(&mut self.loss.perceptual_weights) {
-            *path = std::path::absolute(&*path).map_err(|e| Error::io(&*path, e))?;
+            make_absolute(path)?;
         }
         Ok(self)
     }
@@ -127,6 +117,33 @@ impl TokenizerConfig {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::Config(e.to_string()))
     }
+}
+
+/// A configuration of TOML text in which the values of `set` (`section.key=value`) are set.
+pub(crate) fn from_toml<T: DeserializeOwned>(text: &str, set: &[String]) -> Result<T> {
+    let mut table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| Error::Config(e.to_string()))?;
+    for assignment in set {
+        assign(&mut table, assignment)?;
+    }
+    table
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::Config(e.to_string()))
+}
+
+/// An error that says which file the configuration is.
+pub(crate) fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Config(why) => Error::Config(format!("{}: {why}", path.display())),
+        other => other,
+    }
+}
+
+/// A path that means the same from another folder.
+pub(crate) fn make_absolute(path: &mut PathBuf) -> Result<()> {
+    *path = std::path::absolute(&*path).map_err(|e| Error::io(path, e))?;
+    Ok(())
 }
 
 /// Sets one dotted key. A value that is not TOML is text: `data.images=photos` needs no quotes.

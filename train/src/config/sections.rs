@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use vqlc_model::Precision;
 
-use crate::quantizer::Kind;
+use crate::{optim::Decay, quantizer::Kind};
 
 /// `[run]`: how long and with what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,8 +154,11 @@ pub struct OptimizerConfig {
     pub min_lr: f64,
     /// Steps of linear growth.
     pub warmup: u64,
-    /// Step until which it stays at `lr`; half a cosine follows.
+    /// Step until which it stays at `lr`; then it falls.
     pub hold: u64,
+    /// How it falls.
+    #[serde(default)]
+    pub decay: Decay,
     /// Decays of the moments.
     pub betas: [f64; 2],
     /// Added to the root of the second moment.

@@ -17,7 +17,7 @@ mod plan;
 mod source;
 
 pub use loader::{Batch, Loader, LoaderOptions};
-pub use pictures::Pictures;
+pub use pictures::{Pictures, class_of};
 pub(crate) use plan::check;
 pub use plan::{Augment, Order};
 pub use source::{DEFAULT_CACHE_BYTES, Skipped, Source};

@@ -92,6 +92,11 @@ impl Pictures {
     }
 }
 
+/// The class that a picture's relative path names: the first of its folders, or none where it lies in none. Parts are divided by `/`.
+pub fn class_of(name: &[u8]) -> Option<&[u8]> {
+    name.iter().position(|&b| b == b'/').map(|end| &name[..end])
+}
+
 fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(folder).to_path_buf();
     let text = error.to_string();

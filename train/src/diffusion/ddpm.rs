@@ -68,16 +68,16 @@ impl NoiseSchedule {
     }
 
     /// The way back in `count` steps (1 to [`STEPS`]), from the noisiest on: each step's number and what it goes from and to. Numbers are
-    /// multiples of `STEPS / count`, rounded down, so that the last is 0; `end` is what is left after it.
+    /// multiples of `STEPS / count`, each rounded down, so that the last is 0; `end` is what is left after it.
     pub(super) fn way_back(&self, count: usize, end: f64) -> impl Iterator<Item = (usize, Jump)> {
-        let stride = STEPS / count;
+        let step = move |i: usize| i * STEPS / count;
         (0..count).rev().map(move |i| {
             let to = match i {
                 0 => end,
-                _ => self.0[(i - 1) * stride],
+                _ => self.0[step(i - 1)],
             };
-            let from = self.0[i * stride];
-            (i * stride, Jump { from, to })
+            let from = self.0[step(i)];
+            (step(i), Jump { from, to })
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod ddpm;
 pub mod flow;
+mod learn;
 mod sample;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod times;
 use candle_core::{Result, Tensor};
 
 pub use ddpm::NoiseSchedule;
+pub use learn::Learner;
 pub use sample::{Sampler, Sampling, guided, sample};
 pub use times::embed_times;
 

@@ -39,7 +39,7 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let refuse = |what, expected: &str, found: f64| {
             Err(Error::Argument {
                 what,

@@ -3,5 +3,5 @@
 mod network;
 mod positions;
 
-pub use network::{Dit, DitConfig};
+pub use network::{Dit, DitConfig, WAVES};
 pub(crate) use positions::fixed_positions;

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::fixed_positions;
 use crate::{
     diffusion::{Denoiser, embed_times},
-    nn::{Attention, Gelu, Linear, LinearInit, Mask, Mlp, PatchEmbedding, Patches, standardise},
+    nn::{Attention, Gelu, Linear, LinearInit, Mask, Mlp, PatchEmbedding, Patches, TIMM},
 };
 
 const EPS: f64 = 1e-6;
+
+/// Waves that published networks embed times in.
+pub const WAVES: usize = 256;
 
 /// The sizes of a diffusion transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +54,7 @@ impl DitConfig {
 
 /// As published.
 fn waves_of_times() -> usize {
-    256
+    WAVES
 }
 
 /// A transformer over the patches of noised latents whose normalisations are shifted, scaled and gated by time and class (adaLN-Zero).
@@ -152,7 +155,7 @@ impl Block {
         Ok(Self {
             modulation: Linear::drawn(width, 6 * width, zero, &vb.pp("adaLN_modulation.1"))?,
             attention: Attention::fused(width, heads, xavier, &vb.pp("attn"))?,
-            mlp: Mlp::new(width, Gelu::Tanh, xavier, &vb.pp("mlp"))?,
+            mlp: Mlp::new(width, TIMM, Gelu::Tanh, xavier, &vb.pp("mlp"))?,
         })
     }
 
@@ -178,7 +181,7 @@ fn parts<const N: usize>(layer: &Linear, given: &Tensor) -> Result<[Tensor; N]> 
 
 /// Normalised without parameters of its own, then scaled by 1 + `scale` and shifted.
 fn modulate(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    standardise(x, EPS)?
+    vqlc_ops::tensor::standardise(x, EPS)?
         .broadcast_mul(&(scale + 1.0)?)?
         .broadcast_add(shift)
 }

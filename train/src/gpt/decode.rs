@@ -1,13 +1,16 @@
 //! Continuing token by token.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
-use super::Gpt;
+use super::{Gpt, network::Tables};
 use crate::nn::Cache;
 
 /// Continues rows of tokens: what was looked at is kept, so that a new token costs one token's work.
 pub struct Decoder<'a> {
     gpt: &'a Gpt,
+    tables: Tables,
+    /// The head's weights of ids, `[codes, width]`.
+    head: Tensor,
     /// With the class, and where there is guidance without it.
     branches: Vec<Vec<Cache>>,
     guidance: f64,
@@ -18,14 +21,26 @@ pub struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// Begins. `guidance` s makes logits of u + s (c - u), c those with the class and u those with null in its place (Ho and Salimans 2022);
     /// 1 is no guidance, and costs half.
-    pub fn new(gpt: &'a Gpt, guidance: f64) -> Self {
+    ///
+    /// # Errors
+    /// A tensor operation's.
+    pub fn new(gpt: &'a Gpt, guidance: f64) -> Result<Self> {
         let branches = if guidance == 1.0 { 1 } else { 2 };
-        Self {
+        // Nothing is learned here: what is kept must not keep what it was computed from.
+        let tables = gpt.tables()?.detach();
+        Ok(Self {
             gpt,
+            head: tables.head.narrow(0, 0, gpt.config().codes)?,
+            tables,
             branches: (0..branches).map(|_| gpt.caches()).collect(),
             guidance,
             seen: Some(0),
-        }
+        })
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        self.head.device()
     }
 
     /// Takes the next tokens of all rows, `[b, t]` (u32), the first of all being the class tokens, and gives the logits `[b, codes]` of the
@@ -50,9 +65,9 @@ impl<'a> Decoder<'a> {
             } else {
                 tokens
             };
-            let hidden = self.gpt.hidden_after(tokens, seen, caches)?;
+            let hidden = self.gpt.hidden_after(&self.tables, tokens, seen, caches)?;
             let last = hidden.narrow(1, count - 1, 1)?.squeeze(1)?;
-            logits.push((self.gpt.logits(&last)?).narrow(1, 0, self.gpt.config().codes)?);
+            logits.push(last.matmul(&self.head.t()?)?);
         }
         self.seen = Some(seen + count);
         match &logits[..] {

@@ -1,17 +1,31 @@
 //! Cross-entropy over a large vocabulary, without the logits of all tokens at once.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
+use vqlc_ops::tensor::cross_entropy;
 
 /// Logits that are held at a time: of 100,000 tokens' vocabulary 335 rows, 134 MB.
 const HELD: usize = 1 << 25;
 
 /// How the loss is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy {
     /// The softmax goes over the first so many tokens only; over all where there is none.
     pub over: Option<usize>,
     /// Share of the target that is spread evenly over the vocabulary (label smoothing).
     pub smoothing: f64,
+    /// What products are taken in: F32 or BF16. The softmax is f32.
+    pub compute: DType,
+}
+
+impl Default for CrossEntropy {
+    /// Over all tokens, without smoothing, in f32.
+    fn default() -> Self {
+        Self {
+            over: None,
+            smoothing: 0.0,
+            compute: DType::F32,
+        }
+    }
 }
 
 impl CrossEntropy {
@@ -47,22 +61,34 @@ pub fn linear_cross_entropy(
         candle_core::bail!("a cross-entropy over no tokens");
     }
     // What is computed here has no graph: the gradients are put into it at the end.
-    let used = head.narrow(0, 0, vocabulary)?.detach();
-    let x = hidden.detach();
+    let used = head
+        .narrow(0, 0, vocabulary)?
+        .detach()
+        .to_dtype(how.compute)?;
+    let x = hidden.detach().to_dtype(how.compute)?;
+    let learns = hidden.track_op() || head.track_op();
     let at_once = (held / vocabulary).clamp(1, rows.max(1));
     let mut total = Tensor::zeros((), DType::F32, hidden.device())?;
     let mut at_hidden = Vec::new();
-    let mut at_head = used.zeros_like()?;
+    let mut at_head = Tensor::zeros(used.shape(), DType::F32, used.device())?;
     for first in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - first);
         let x = x.narrow(0, first, count)?;
-        let targets = targets.narrow(0, first, count)?.unsqueeze(1)?;
-        let part = Part::new(how, &x, &used, &targets)?;
-        total = (total + part.sum)?;
-        at_hidden.push(part.at_logits.matmul(&used)?);
-        at_head = (at_head + part.at_logits.t()?.matmul(&x)?)?;
+        let targets = targets.narrow(0, first, count)?;
+        let logits = x.matmul(&used.t()?)?.to_dtype(DType::F32)?;
+        let (sum, at_logits) = cross_entropy(logits, &targets, how.smoothing)?;
+        total = (total + sum)?;
+        if !learns {
+            continue;
+        }
+        let at_logits = at_logits.to_dtype(how.compute)?;
+        at_hidden.push(at_logits.matmul(&used)?.to_dtype(DType::F32)?);
+        at_head = (at_head + at_logits.t()?.matmul(&x)?.to_dtype(DType::F32)?)?;
     }
     let share = 1.0 / rows.max(1) as f64;
+    if !learns {
+        return total * share;
+    }
     let at_hidden = (Tensor::cat(&at_hidden, 0)? * share)?;
     let at_head = (at_head * share)?;
     // Its value is the loss, and its gradients are those.
@@ -71,41 +97,9 @@ pub fn linear_cross_entropy(
     (total * share)? + (&linear - linear.detach())?
 }
 
-/// The loss of some rows.
-struct Part {
-    /// The sum over rows.
-    sum: Tensor,
-    /// Its gradient, `[rows, vocabulary]`.
-    at_logits: Tensor,
-}
-
-impl Part {
-    fn new(how: CrossEntropy, x: &Tensor, head: &Tensor, targets: &Tensor) -> Result<Self> {
-        let logits = x.matmul(&head.t()?)?;
-        let greatest = logits.max_keepdim(D::Minus1)?;
-        let powers = logits.broadcast_sub(&greatest)?.exp()?;
-        let sums = powers.sum_keepdim(D::Minus1)?;
-        // log of the sum of exponentials
-        let all = (sums.log()? + greatest)?;
-        let hit = logits.gather(targets, D::Minus1)?;
-        let rest = 1.0 - how.smoothing;
-        let mut sum = ((&all - hit)?.sum_all()? * rest)?;
-        let softmax = powers.broadcast_div(&sums)?;
-        let minus = (targets.ones_like()?.to_dtype(DType::F32)? * -rest)?;
-        let mut at_logits = softmax.scatter_add(targets, &minus, D::Minus1)?;
-        if how.smoothing > 0.0 {
-            let mean = logits.mean_keepdim(D::Minus1)?;
-            sum = (sum + ((all - mean)?.sum_all()? * how.smoothing)?)?;
-            let even = how.smoothing / head.dim(0)? as f64;
-            at_logits = (at_logits - even)?;
-        }
-        Ok(Self { sum, at_logits })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{D, Device, Var};
     use candle_nn::ops::log_softmax;
 
     use super::*;
@@ -129,11 +123,12 @@ mod tests {
             CrossEntropy::default(),
             CrossEntropy {
                 over: Some(9),
-                smoothing: 0.0,
+                ..CrossEntropy::default()
             },
             CrossEntropy {
                 over: Some(9),
                 smoothing: 0.2,
+                ..CrossEntropy::default()
             },
         ] {
             let logits = hidden.matmul(&head.t()?)?;
@@ -159,7 +154,7 @@ mod tests {
         }
         let none = CrossEntropy {
             over: Some(0),
-            smoothing: 0.0,
+            ..CrossEntropy::default()
         };
         assert!(none.loss(&hidden, &head, &targets).is_err());
         Ok(())

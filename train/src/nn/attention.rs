@@ -1,7 +1,8 @@
 //! Self-attention with several heads.
 
 use candle_core::{D, DType, Result, Tensor};
-use candle_nn::{VarBuilder, ops::softmax};
+use candle_nn::VarBuilder;
+use vqlc_ops::tensor::softmax;
 
 use super::{Linear, LinearInit};
 
@@ -89,7 +90,8 @@ impl Attention {
                 key = Tensor::cat(&[&*keys, &key], 2)?;
                 value = Tensor::cat(&[&*values, &value], 2)?;
             }
-            *seen = Some((key.clone(), value.clone()));
+            // Nobody learns token by token, and what is kept must not keep what it was computed from.
+            *seen = Some((key.detach(), value.detach()));
         }
         self.out.forward(&attend(&query, &key, &value, mask)?)
     }
@@ -154,27 +156,10 @@ fn split(x: &Tensor, heads: usize, compute: DType) -> Result<Tensor> {
 /// `softmax(q k' / sqrt(d)) v`: query `[b, heads, t, d]`, key and value `[b, heads, s, d]`; gives `[b, t, heads d]`, f32. The softmax is f32.
 fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Mask) -> Result<Tensor> {
     let (batch, heads, tokens, side) = query.dims4()?;
-    let query = (query * (side as f64).powf(-0.5))?;
-    let mut scores = query.matmul(&key.t()?)?.to_dtype(DType::F32)?;
-    if mask == Mask::Causal && tokens > 1 {
-        scores = scores.broadcast_add(&causal(tokens, key.dim(2)?, &scores)?)?;
-    }
-    let weights = softmax(&scores, D::Minus1)?.to_dtype(value.dtype())?;
+    let scores = query.matmul(&key.t()?)?.to_dtype(DType::F32)?;
+    let scale = (side as f64).powf(-0.5);
+    let weights = softmax(&scores, scale, mask == Mask::Causal)?.to_dtype(value.dtype())?;
     let x = weights.matmul(value)?.transpose(1, 2)?.contiguous()?;
     x.reshape((batch, tokens, heads * side))?
         .to_dtype(DType::F32)
-}
-
-/// `[tokens, all]`: 0 where the last `tokens` of `all` may look, minus infinity where they may not.
-fn causal(tokens: usize, all: usize, like: &Tensor) -> Result<Tensor> {
-    let before = all - tokens;
-    let values: Vec<f32> = (0..tokens)
-        .flat_map(|row| {
-            (0..all).map(move |column| match column <= before + row {
-                true => 0.0,
-                false => f32::NEG_INFINITY,
-            })
-        })
-        .collect();
-    Tensor::from_vec(values, (tokens, all), like.device())
 }

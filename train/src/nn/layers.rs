@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+use vqlc_ops::tensor::standardise;
 
 /// How a new layer's weight is drawn; its bias starts at 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,16 +61,6 @@ impl LayerNorm {
             .broadcast_mul(&self.weight)?
             .broadcast_add(&self.bias)
     }
-}
-
-/// Layer normalisation without parameters: `x` `[.., width]` less its mean over the last dimension, over the root of its variance + `eps`.
-///
-/// # Errors
-/// A tensor operation's.
-pub fn standardise(x: &Tensor, eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    centred.broadcast_div(&(variance + eps)?.sqrt()?)
 }
 
 /// `x W' + b`.

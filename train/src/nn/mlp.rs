@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use vqlc_ops::tensor::gelu;
 
 use super::{Linear, LinearInit};
 
@@ -14,7 +15,10 @@ pub enum Gelu {
     Tanh,
 }
 
-/// Two layers, the inner one four times as wide, with timm's names: `fc1` and `fc2`.
+/// timm's names of the layers of an [`Mlp`].
+pub const TIMM: [&str; 2] = ["fc1", "fc2"];
+
+/// Two layers, the inner one four times as wide.
 #[derive(Debug)]
 pub struct Mlp {
     widen: Linear,
@@ -23,14 +27,21 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Of `width` numbers; `init` draws new weights.
+    /// Of `width` numbers; `names` are those of the layers, `init` draws new weights.
     ///
     /// # Errors
     /// What the builder says.
-    pub fn new(width: usize, gelu: Gelu, init: LinearInit, vb: &VarBuilder) -> Result<Self> {
+    pub fn new(
+        width: usize,
+        names: [&str; 2],
+        gelu: Gelu,
+        init: LinearInit,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let [widen, narrow] = names;
         Ok(Self {
-            widen: Linear::drawn(width, 4 * width, init, &vb.pp("fc1"))?,
-            narrow: Linear::drawn(4 * width, width, init, &vb.pp("fc2"))?,
+            widen: Linear::drawn(width, 4 * width, init, &vb.pp(widen))?,
+            narrow: Linear::drawn(4 * width, width, init, &vb.pp(narrow))?,
             gelu,
         })
     }
@@ -42,8 +53,8 @@ impl Mlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let wide = self.widen.forward(x)?;
         let wide = match self.gelu {
-            Gelu::Erf => wide.gelu_erf(),
-            Gelu::Tanh => wide.gelu(),
+            Gelu::Erf => gelu(&wide, false),
+            Gelu::Tanh => gelu(&wide, true),
         }?;
         self.narrow.forward(&wide)
     }

@@ -8,6 +8,6 @@ mod mlp;
 mod patches;
 
 pub use attention::{Attention, Cache, CrossAttention, Mask};
-pub use layers::{LayerNorm, Linear, LinearInit, standardise};
-pub use mlp::{Gelu, Mlp};
+pub use layers::{LayerNorm, Linear, LinearInit};
+pub use mlp::{Gelu, Mlp, TIMM};
 pub use patches::{PatchEmbedding, Patches};

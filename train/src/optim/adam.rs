@@ -12,7 +12,7 @@ use super::{
     pass::{CHUNK, in_place},
     read_step, state_tensor, step_tensor,
 };
-use crate::{Error, Params, Result};
+use crate::{Error, Params, Result, config::OptimizerConfig};
 
 /// What an [`Adam`] is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,34 @@ impl Default for AdamConfig {
             weight_decay: 0.0,
         }
     }
+}
+
+impl AdamConfig {
+    /// What a configuration's `[optimizer]` says.
+    pub fn of(section: &OptimizerConfig) -> Self {
+        Self {
+            betas: section.betas,
+            eps: section.eps,
+            weight_decay: section.weight_decay,
+        }
+    }
+}
+
+/// A parameter's part in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// Its learning rate as a share of the step's.
+    pub rate: f64,
+    /// Whether weight decay applies to it.
+    pub decays: bool,
+}
+
+impl Share {
+    /// The whole.
+    pub const WHOLE: Self = Self {
+        rate: 1.0,
+        decays: true,
+    };
 }
 
 /// Adam (Kingma and Ba 2015, algorithm 1), with weight decay as AdamW has it (Loshchilov and Hutter 2019, algorithm 2).
@@ -105,6 +133,20 @@ impl Adam {
     /// # Errors
     /// [`Error::Argument`] for a gradient of no parameter or of another shape. Nothing is changed then.
     pub fn step(&mut self, params: &Params, grads: &Grads, lr: f64) -> Result<()> {
+        self.step_by(params, grads, lr, |_, _| Share::WHOLE)
+    }
+
+    /// As [`Self::step`], where each parameter, by name and rank, has a share of its own.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn step_by(
+        &mut self,
+        params: &Params,
+        grads: &Grads,
+        lr: f64,
+        share: impl Fn(&str, usize) -> Share,
+    ) -> Result<()> {
         for (name, grad) in grads.iter() {
             let found = params.get(name).map(|var| var.dims().to_vec());
             if found.as_deref() != Some(grad.dims()) {
@@ -123,7 +165,7 @@ impl Adam {
             rate: lr / correction(beta1),
             unbias: 1.0 / correction(beta2),
             eps: self.config.eps,
-            keep: 1.0 - lr * self.config.weight_decay,
+            keep: 1.0,
         };
         for (name, var) in params.iter() {
             let Some(grad) = grads.get(name) else {
@@ -132,6 +174,17 @@ impl Adam {
             if !self.moments.contains_key(name) {
                 self.moments.insert(name.to_owned(), Moments::zeros(var)?);
             }
+            let share = share(name, var.rank());
+            let decay = if share.decays {
+                share.rate * lr * self.config.weight_decay
+            } else {
+                0.0
+            };
+            let step = Step {
+                rate: share.rate * step.rate,
+                keep: 1.0 - decay,
+                ..step
+            };
             if let Some(moments) = self.moments.get_mut(name) {
                 moments.step(var, grad, step)?;
             }

@@ -6,10 +6,10 @@ mod grads;
 mod pass;
 mod schedule;
 
-pub use adam::{Adam, AdamConfig};
+pub use adam::{Adam, AdamConfig, Share};
 pub use ema::Ema;
 pub use grads::Grads;
-pub use schedule::Schedule;
+pub use schedule::{Decay, Schedule};
 
 use candle_core::{DType, Device, Tensor};
 use vqlc_model::params::Tensors;

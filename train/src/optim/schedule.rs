@@ -2,9 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, config::OptimizerConfig};
 
-/// Linear warm-up, then constant, then half a cosine. Times are in one unit, steps or epochs.
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// As half a cosine.
+    #[default]
+    Cosine,
+    /// In a straight line.
+    Linear,
+}
+
+/// Linear warm-up, then constant, then a fall. Times are in one unit, steps or epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
@@ -18,9 +29,30 @@ pub struct Schedule {
     pub hold: f64,
     /// When it has fallen to `min`, where it stays.
     pub total: f64,
+    /// How it falls.
+    #[serde(default)]
+    pub decay: Decay,
 }
 
 impl Schedule {
+    /// That of a run of `steps` steps; warm-up and constant part end with the run at the latest.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn new(section: &OptimizerConfig, steps: u64) -> Result<Self> {
+        let steps = steps as f64;
+        let schedule = Self {
+            base: section.lr,
+            min: section.min_lr,
+            warmup: (section.warmup as f64).min(steps),
+            hold: (section.hold as f64).min(steps),
+            total: steps,
+            decay: section.decay,
+        };
+        schedule.check()?;
+        Ok(schedule)
+    }
+
     /// Refuses what is not a schedule.
     ///
     /// # Errors
@@ -32,6 +64,7 @@ impl Schedule {
             warmup,
             hold,
             total,
+            ..
         } = *self;
         let numbers = [base, min, warmup, hold, total];
         if numbers.iter().any(|x| !(x.is_finite() && *x >= 0.0)) || min > base {
@@ -56,8 +89,11 @@ impl Schedule {
             self.base
         } else if t < self.total {
             let share = (t - fall) / (self.total - fall);
-            let cosine = (std::f64::consts::PI * share).cos();
-            self.min + (self.base - self.min) * 0.5 * (1.0 + cosine)
+            let left = match self.decay {
+                Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * share).cos()),
+                Decay::Linear => 1.0 - share,
+            };
+            self.min + (self.base - self.min) * left
         } else {
             self.min
         }

@@ -7,7 +7,7 @@ use vqlc_model::reference::{Comparison, ReferenceFile};
 
 use crate::{
     Params, Result,
-    optim::{Adam, AdamConfig, Grads, Schedule},
+    optim::{Adam, AdamConfig, Decay, Grads, Schedule},
 };
 
 const STEPS: u64 = 5;
@@ -34,6 +34,7 @@ pub fn compare_adam_steps(folder: &Path, device: &Device) -> Result<Vec<Comparis
         warmup: 10.0,
         hold: 0.0,
         total: 100.0,
+        decay: Decay::Cosine,
     };
     let min0 = Schedule { min: 0.0, ..plain };
     let keep = Schedule {

@@ -7,7 +7,7 @@ use vqlc_model::reference::{Comparison, ReferenceFile};
 
 use crate::{
     Error, Params, Result,
-    gpt::{CrossEntropy, Decoder, Gpt, GptConfig, linear_cross_entropy},
+    gpt::{CrossEntropy, Decoder, Embedding, Gpt, GptConfig, linear_cross_entropy},
     optim::Grads,
 };
 
@@ -31,18 +31,25 @@ pub fn compare_gpt(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
         width: number("n_embd")?,
         layers: number("n_layer")?,
         heads: number("n_head")?,
+        embedding: Embedding::Learnt,
+        tied: false,
     };
     let parameters = stored.parameters("param.")?;
-    let (gpt, params) =
-        Params::from_tensors(&parameters, device, DType::F32, |vb| Gpt::new(config, &vb))?;
+    let (gpt, params) = Params::from_tensors(&parameters, device, DType::F32, |vb| {
+        Gpt::new(config, None, &vb)
+    })?;
     let tokens = |key: &str| -> Result<Tensor> {
         let shape = stored.shape(key)?;
         Ok(Tensor::from_vec(stored.integers(key)?, shape, device)?)
     };
 
-    let hidden = gpt.hidden(&tokens("in.input_ids")?)?;
-    let mut made = vec![stored.compare("out.logits", &gpt.logits(&hidden)?)?];
-    let hidden = hidden.flatten_to(1)?;
+    let tables = gpt.tables()?;
+    let hidden = gpt
+        .hidden(&tables, &tokens("in.input_ids")?)?
+        .flatten_to(1)?;
+    let logits = hidden.matmul(&tables.head.t()?)?;
+    let logits = logits.reshape(stored.shape("out.logits")?)?;
+    let mut made = vec![stored.compare("out.logits", &logits)?];
     let targets = tokens("in.codes")?.flatten_all()?;
     let over = Some(config.codes);
     for (key, how) in [
@@ -51,23 +58,23 @@ pub fn compare_gpt(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
             "out.ce_codes_only",
             CrossEntropy {
                 over,
-                smoothing: 0.0,
+                ..CrossEntropy::default()
             },
         ),
         (
             "out.ce_smooth",
             CrossEntropy {
-                over: None,
                 smoothing: 0.1,
+                ..CrossEntropy::default()
             },
         ),
     ] {
-        made.push(stored.compare(key, &how.loss(&hidden, gpt.head(), &targets)?)?);
+        made.push(stored.compare(key, &how.loss(&hidden, &tables.head, &targets)?)?);
     }
     // Seven rows at a time, so that parts are summed and the last is smaller.
     let held = 7 * config.vocabulary();
     let how = CrossEntropy::default();
-    let loss = linear_cross_entropy(how, &hidden, gpt.head(), &targets, held)?;
+    let loss = linear_cross_entropy(how, &hidden, &tables.head, &targets, held)?;
     made.push(stored.compare("out.ce", &loss)?);
     let grads = Grads::of(&loss.backward()?, &params)?;
     for (name, grad) in grads.iter() {
@@ -94,7 +101,7 @@ fn greedy(
     new: usize,
     guidance: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let mut decoder = Decoder::new(gpt, guidance);
+    let mut decoder = Decoder::new(gpt, guidance)?;
     let first = decoder.push(prompt)?;
     let (mut logits, mut ids) = (first.clone(), Vec::new());
     loop {

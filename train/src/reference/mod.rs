@@ -28,3 +28,29 @@ pub use metrics::compare_metrics;
 pub use quantizer_variants::compare_quantizer_variants;
 pub use vit::compare_vit;
 pub use vqgan_gradients::compare_vqgan_gradients;
+
+use std::path::Path;
+
+use candle_core::Device;
+use vqlc_model::reference::Comparison;
+
+use crate::Result;
+
+/// Compares one file of a folder on a device.
+pub type Compare = fn(&Path, &Device) -> Result<Vec<Comparison>>;
+
+/// The files of a reference folder that this crate's parts are compared with, and how. (EfficientNet's needs its weights, and the
+/// metrics know no device.)
+pub const CASES: [(&str, Compare); 11] = [
+    ("adam_steps.safetensors", compare_adam_steps),
+    ("adaptive_weight.safetensors", compare_adaptive_weight),
+    ("clip_vision.safetensors", compare_clip),
+    ("discriminator.safetensors", compare_discriminator),
+    ("dit.safetensors", compare_dit),
+    ("gpt.safetensors", compare_gpt),
+    ("ldm.safetensors", compare_ldm),
+    ("lpips.safetensors", compare_lpips),
+    ("quantizer_variants.safetensors", compare_quantizer_variants),
+    ("vqgan.safetensors", compare_vqgan_gradients),
+    ("vit.safetensors", compare_vit),
+];

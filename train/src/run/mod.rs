@@ -13,7 +13,7 @@ use crate::{Error, Result, checkpoint::Store};
 pub(crate) use parts::Parts;
 pub(crate) use traces::Traces;
 
-/// A loss so many times the lowest of its phase is beyond hope.
+/// A loss so many times the lowest of its phase, and above its first, is beyond hope.
 const BLOWN_UP: f64 = 100.0;
 
 /// One line of metrics.
@@ -112,7 +112,7 @@ pub(crate) trait Run {
 /// [`Error::Diverged`]; what the run's parts report. The last checkpoint stays.
 pub(crate) fn drive<R: Run>(run: &mut R, progress: &mut dyn Progress) -> Result<Outcome> {
     let pace = run.pace();
-    let (mut phase, mut lowest) = ("", f64::INFINITY);
+    let (mut phase, mut first, mut lowest) = ("", None, f64::INFINITY);
     let (mut since, mut waited) = (Instant::now(), run.waited());
     let (mut line, mut steps) = (R::Values::default(), 0);
     while run.done() < pace.steps {
@@ -122,7 +122,7 @@ pub(crate) fn drive<R: Run>(run: &mut R, progress: &mut dyn Progress) -> Result<
         }
         let values = run.step(progress).map_err(|e| told_of(run, e))?;
         if values.phase() != phase {
-            (phase, lowest) = (values.phase(), f64::INFINITY);
+            (phase, first, lowest) = (values.phase(), None, f64::INFINITY);
         }
         line.add(&values);
         steps += 1;
@@ -139,13 +139,14 @@ pub(crate) fn drive<R: Run>(run: &mut R, progress: &mut dyn Progress) -> Result<
             };
             run.log(&mut made, speed)?;
             progress.step(&made);
-            lowest = lowest.min(made.loss());
-            if made.loss() > BLOWN_UP * lowest {
+            let (loss, first) = (made.loss(), *first.get_or_insert(made.loss()));
+            lowest = lowest.min(loss);
+            if loss > first && loss > BLOWN_UP * lowest {
                 return Err(told_of(run, Error::diverged(done)));
             }
             (since, waited, steps) = (Instant::now(), run.waited(), 0);
         }
-        if last || pace.grid_every > 0 && done.is_multiple_of(pace.grid_every) {
+        if pace.grid_every > 0 && (last || done.is_multiple_of(pace.grid_every)) {
             run.draw(progress).map_err(|e| told_of(run, e))?;
         }
         // Last: a run that goes on from here must not lack what belongs to this step.

@@ -6,12 +6,12 @@ use std::{
 };
 
 use serde::Serialize;
-use vqlc_model::image::{OutFormat, Rgb, write};
+use vqlc_model::image::Rgb;
 
 use crate::{
     Error, Result,
     files::write_whole,
-    watch::{Events, MetricsLog},
+    watch::{Events, MetricsLog, png},
 };
 
 pub(crate) struct Traces {
@@ -47,13 +47,6 @@ impl Traces {
     pub(crate) fn grid(&mut self, step: u64, name: &str, picture: &Rgb) -> Result<()> {
         self.events.picture(step, name, picture)?;
         let path = self.grids.join(format!("step-{step:09}.png"));
-        write_png(&path, picture)
+        write_whole(&path, &png(picture)?)
     }
-}
-
-/// Writes a picture as PNG, whole or not at all.
-pub(crate) fn write_png(path: &Path, picture: &Rgb) -> Result<()> {
-    let mut png = Vec::new();
-    write(picture, OutFormat::Png, &mut png).map_err(|e| Error::malformed(path, e.to_string()))?;
-    write_whole(path, &png)
 }

@@ -1,4 +1,4 @@
-//! Batches of ids, gathered ahead by a thread.
+//! Batches of ids, gathered ahead by threads.
 
 use std::{
     sync::Arc,
@@ -8,7 +8,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
-use vqlc_format::order::{Sampler, Shard};
+use vqlc_format::order::{Epoch, Sampler, Shard};
 use vqlc_model::rng::Rng;
 
 use super::TokenSet;
@@ -38,6 +38,8 @@ pub struct TokenOptions {
     pub whole_batches: bool,
     /// Batches gathered ahead of the one asked for.
     pub ahead: usize,
+    /// Threads that gather; they change nothing but the speed.
+    pub threads: usize,
 }
 
 /// Some pictures' ids.
@@ -69,12 +71,16 @@ pub struct TokenPosition {
 
 /// Deals out the batches of a run for ever, epoch behind epoch, each in an order of its own. What it gives depends on set,
 /// options and position alone.
+///
+/// Thread `t` of `T` gathers the batches congruent to `t` modulo `T`, each into a queue of its own, and the queues are emptied in turn.
 pub struct TokenLoader {
-    batches: Receiver<Result<Made>>,
+    queues: Vec<Receiver<Result<Made>>>,
+    /// The queue whose turn it is.
+    turn: usize,
     /// Batches that were looked at, for their memory.
     used: Sender<TokenBatch>,
     current: TokenBatch,
-    worker: Option<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
     position: TokenPosition,
     waited: Duration,
     set: Arc<TokenSet>,
@@ -87,7 +93,7 @@ struct Made {
 }
 
 impl TokenLoader {
-    /// Starts the thread: at the beginning, or where a checkpoint was written.
+    /// Starts the threads: at the beginning, or where a checkpoint was written.
     ///
     /// # Errors
     /// [`Error::Config`] for a batch that the set cannot fill or a view that it has not; [`Error::Malformed`] for a position in other files.
@@ -127,10 +133,10 @@ impl TokenLoader {
         } else {
             1
         };
-        if options.batch == 0 || options.ahead == 0 || share < least {
+        if options.batch == 0 || options.ahead == 0 || options.threads == 0 || share < least {
             return Err(Error::Config(format!(
-                "a batch of {} with {} ahead cannot be taken from {share} pictures an epoch",
-                options.batch, options.ahead
+                "a batch of {} with {} ahead by {} threads cannot be taken from {share} pictures an epoch",
+                options.batch, options.ahead, options.threads
             )));
         }
         if let ViewChoice::Always(view) = options.views
@@ -141,29 +147,38 @@ impl TokenLoader {
                 set.views().len()
             )));
         }
-        let (sender, batches) = bounded(options.ahead);
-        let (used, free) = bounded(options.ahead + 2);
-        let worker = Worker {
-            set: set.clone(),
-            options,
-            sampler,
-            sender,
-            free,
-        };
-        let (epoch, taken) = (position.epoch, position.taken);
-        let handle = thread::Builder::new()
-            .name("token ids".into())
-            .spawn(move || worker.run(epoch, taken))
-            .map_err(|source| Error::io(set.path(), source))?;
-        Ok(Self {
-            batches,
+        let (used, free) = bounded(options.ahead + 2 * options.threads);
+        let mut loader = Self {
+            queues: Vec::new(),
+            turn: 0,
             used,
             current: TokenBatch::default(),
-            worker: Some(handle),
+            workers: Vec::new(),
             position,
             waited: Duration::ZERO,
             set: set.clone(),
-        })
+        };
+        for index in 0..options.threads {
+            let (sender, queue) = bounded(options.ahead.div_ceil(options.threads));
+            let worker = Worker {
+                set: set.clone(),
+                options,
+                sampler: sampler.clone(),
+                sender,
+                free: free.clone(),
+            };
+            let plan = Plan {
+                epoch: loader.position.epoch,
+                taken: loader.position.taken,
+            };
+            let handle = thread::Builder::new()
+                .name(format!("token ids {index}"))
+                .spawn(move || worker.run(plan, index))
+                .map_err(|source| Error::io(set.path(), source))?;
+            loader.queues.push(queue);
+            loader.workers.push(handle);
+        }
+        Ok(loader)
     }
 
     /// The next batch; its memory serves a later one again.
@@ -171,9 +186,11 @@ impl TokenLoader {
     /// # Errors
     /// [`Error::Tokens`] for a damaged file; the loader ends with it.
     pub fn next_batch(&mut self) -> Result<&TokenBatch> {
-        let received = self.batches.try_recv().or_else(|_| {
+        let queue = &self.queues[self.turn];
+        self.turn = (self.turn + 1) % self.queues.len();
+        let received = queue.try_recv().or_else(|_| {
             let start = Instant::now();
-            let received = self.batches.recv();
+            let received = queue.recv();
             self.waited += start.elapsed();
             received
         });
@@ -201,9 +218,9 @@ impl TokenLoader {
 
 impl Drop for TokenLoader {
     fn drop(&mut self) {
-        // The thread ends when nobody takes what it makes.
-        self.batches = bounded(0).1;
-        if let Some(worker) = self.worker.take() {
+        // A thread ends when nobody takes what it makes.
+        self.queues.clear();
+        for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
     }
@@ -220,33 +237,64 @@ struct Worker {
     free: Receiver<TokenBatch>,
 }
 
+/// Where a run stands between two batches.
+#[derive(Clone, Copy)]
+struct Plan {
+    epoch: u64,
+    taken: u64,
+}
+
+impl Plan {
+    /// The next batch, of so many pictures from the place that `order` has come to, and where the run stands after it.
+    fn next(self, sampler: &Sampler, options: &TokenOptions, pictures: u64) -> (Planned, Self) {
+        let (mut epoch, batch) = (self.epoch, options.batch as u64);
+        let mut order = sampler.epoch(epoch, self.taken);
+        let enough = |left: u64| left >= batch || left > 0 && !options.whole_batches;
+        if !enough(order.remaining()) {
+            epoch += 1;
+            order = sampler.epoch(epoch, 0);
+        }
+        let count = order.remaining().min(batch);
+        let mut rest = order.clone();
+        rest.pass_over(count);
+        // Nothing more of this epoch: so for every rank, however many it had.
+        let taken = match enough(rest.remaining()) {
+            true => rest.position(),
+            false => pictures,
+        };
+        let planned = Planned {
+            epoch,
+            order,
+            count,
+        };
+        (planned, Self { epoch, taken })
+    }
+}
+
+/// A batch to be gathered.
+struct Planned {
+    epoch: u64,
+    order: Epoch,
+    count: u64,
+}
+
 impl Worker {
-    fn run(self, mut epoch: u64, mut taken: u64) {
-        loop {
-            let mut order = self.sampler.epoch(epoch, taken);
-            let batch = self.options.batch as u64;
-            loop {
-                let count = order.remaining().min(batch);
-                if count == 0 || count < batch && self.options.whole_batches {
-                    break;
-                }
-                let pictures = order.by_ref().take(count as usize);
-                let made = self.batch(epoch, pictures);
-                let left = order.remaining();
-                // Nothing more of this epoch: so for every rank, however many it had.
-                let over = left == 0 || left < batch && self.options.whole_batches;
-                let taken = if over {
-                    self.set.pictures()
-                } else {
-                    order.position()
-                };
-                let made = made.map(|batch| Made { batch, taken });
-                let failed = made.is_err();
-                if self.sender.send(made).is_err() || failed {
-                    return;
-                }
+    /// Gathers every batch whose turn is `index`'s.
+    fn run(self, mut plan: Plan, index: usize) {
+        for turn in (0..self.options.threads).cycle() {
+            let (planned, after) = plan.next(&self.sampler, &self.options, self.set.pictures());
+            plan = after;
+            if turn != index {
+                continue;
             }
-            (epoch, taken) = (epoch + 1, 0);
+            let pictures = planned.order.take(planned.count as usize);
+            let taken = after.taken;
+            let made = self.batch(planned.epoch, pictures);
+            let made = made.map(|batch| Made { batch, taken });
+            let failed = made.is_err();
+            if self.sender.send(made).is_err() || failed {
+                return;
+            }
         }
     }
 

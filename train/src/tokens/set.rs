@@ -100,6 +100,11 @@ impl TokenSet {
         &self.spec.digests
     }
 
+    /// How pictures were prepared.
+    pub fn preprocessing(&self) -> &[u8] {
+        &self.spec.preprocessing
+    }
+
     /// The content digest of each file: what a checkpoint knows its data by.
     pub fn contents(&self) -> Vec<Digest> {
         self.files.iter().map(|(_, file)| file.content()).collect()
@@ -172,48 +177,46 @@ impl TokenSet {
     }
 
     /// The first file, for messages about all.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.files[0].0
     }
 }
 
 /// In what a file does not go with the first.
 fn difference(first: &Spec, other: &Spec) -> Option<String> {
-    let digest = |what: &str, a: Digest, b: Digest| {
-        let why = "the ids mean other things";
-        (a != b).then(|| format!("its {what} digest is {b}, the first file's {a}: {why}"))
+    let digest = |(what, a, b)| {
+        format!("its {what} digest is {b}, the first file's {a}: the ids mean other things")
     };
-    digest("codebook", first.digests.codebook, other.digests.codebook)
-        .or_else(|| digest("encoder", first.digests.encoder, other.digests.encoder))
-        .or_else(|| {
-            let parts = [
-                (
-                    "codebook size",
-                    first.codebook_size != other.codebook_size,
-                    format!("{} and {}", first.codebook_size, other.codebook_size),
-                ),
-                (
-                    "grid",
-                    first.grid != other.grid,
-                    format!("{:?} and {:?}", first.grid, other.grid),
-                ),
-                (
-                    "views",
-                    first.views != other.views,
-                    format!("{:?} and {:?}", first.views, other.views),
-                ),
-                (
-                    "classes",
-                    first.classes != other.classes,
-                    "labels would mean other things".into(),
-                ),
-                (
-                    "preprocessing",
-                    first.preprocessing != other.preprocessing,
-                    "pictures were prepared otherwise".into(),
-                ),
-            ];
-            let found = parts.into_iter().find(|(_, differs, _)| *differs);
-            found.map(|(what, _, how)| format!("its {what} is not the first file's: {how}"))
-        })
+    let differences = first.digests.differences(&other.digests);
+    (differences.into_iter().next().map(digest)).or_else(|| {
+        let parts = [
+            (
+                "codebook size",
+                first.codebook_size != other.codebook_size,
+                format!("{} and {}", first.codebook_size, other.codebook_size),
+            ),
+            (
+                "grid",
+                first.grid != other.grid,
+                format!("{:?} and {:?}", first.grid, other.grid),
+            ),
+            (
+                "views",
+                first.views != other.views,
+                format!("{:?} and {:?}", first.views, other.views),
+            ),
+            (
+                "classes",
+                first.classes != other.classes,
+                "labels would mean other things".into(),
+            ),
+            (
+                "preprocessing",
+                first.preprocessing != other.preprocessing,
+                "pictures were prepared otherwise".into(),
+            ),
+        ];
+        let found = parts.into_iter().find(|(_, differs, _)| *differs);
+        found.map(|(what, _, how)| format!("its {what} is not the first file's: {how}"))
+    })
 }

@@ -95,15 +95,7 @@ impl TokenizerTrainer {
         if !resume && folder.exists() {
             return Err(Error::RunExists { folder: out.into() });
         }
-        if config.run.precision == Precision::Bf16
-            && device.is_cpu()
-            && !vqlc_ops::tensor::bf16_on_cpu()
-        {
-            return Err(Error::Config(
-                "run.precision is bf16, which this processor does not have (AMX): set it to f32"
-                    .into(),
-            ));
-        }
+        check_precision(config.run.precision, device)?;
         let images = config.data.images.as_deref().ok_or_else(|| {
             Error::Config("data.images is missing: name the folder to learn from".into())
         })?;
@@ -145,11 +137,7 @@ impl TokenizerTrainer {
         let last_layer = params.get("decoder.conv_out.weight").cloned();
         let last_layer = last_layer
             .ok_or_else(|| Error::Config("the decoder has no last convolution".into()))?;
-        let adam_config = AdamConfig {
-            betas: config.optimizer.betas,
-            eps: config.optimizer.eps,
-            weight_decay: config.optimizer.weight_decay,
-        };
+        let adam_config = AdamConfig::of(&config.optimizer);
         let gan = (config.loss.gan > 0.0)
             .then(|| -> Result<Gan> {
                 let section = &config.discriminator;
@@ -168,7 +156,7 @@ impl TokenizerTrainer {
                 .then(|| Ema::new(config.run.ema, &params))
                 .transpose()?,
             adam: Adam::new(adam_config)?,
-            schedule: schedule(&config)?,
+            schedule: Schedule::new(&config.optimizer, config.run.steps)?,
             traces: Traces::new(out, first_step)?,
             usage: Window::new(config.model.n_codes, WINDOW * config.model.n_codes as u64),
             loader: Loader::start(
@@ -202,6 +190,15 @@ impl TokenizerTrainer {
     }
 }
 
+/// That `device` multiplies in `precision`.
+fn check_precision(precision: Precision, device: &Device) -> Result<()> {
+    if precision == Precision::Bf16 && device.is_cpu() && !vqlc_ops::tensor::bf16_on_cpu() {
+        let why = "run.precision is bf16, which this processor does not have (AMX): set it to f32";
+        return Err(Error::Config(why.into()));
+    }
+    Ok(())
+}
+
 pub(super) fn loader_options(config: &TokenizerConfig) -> LoaderOptions {
     LoaderOptions {
         size: config.data.size as u32,
@@ -227,21 +224,6 @@ pub(super) fn augment(data: &DataConfig) -> Augment {
         max_scale: data.max_scale,
         flip: data.flip,
     }
-}
-
-/// The learning rate; warm-up and constant part end with the run at the latest.
-fn schedule(config: &TokenizerConfig) -> Result<Schedule> {
-    let section = &config.optimizer;
-    let steps = config.run.steps as f64;
-    let schedule = Schedule {
-        base: section.lr,
-        min: section.min_lr,
-        warmup: (section.warmup as f64).min(steps),
-        hold: (section.hold as f64).min(steps),
-        total: steps,
-    };
-    schedule.check()?;
-    Ok(schedule)
 }
 
 fn quantizer_config(config: &TokenizerConfig) -> QuantizerConfig {

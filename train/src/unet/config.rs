@@ -59,7 +59,6 @@ impl UnetConfig {
             ("channels", self.channels, 1 << 12),
             ("rows", self.rows, 1 << 12),
             ("cols", self.cols, 1 << 12),
-            ("classes", self.classes, 1 << 24),
             ("base", self.base, WIDEST),
             ("mult's number of levels", self.mult.len(), 8),
             ("blocks", self.blocks, 64),

@@ -73,7 +73,7 @@ impl Block {
         // Half of the wide numbers gate the others (Shazeer 2020), by the error function and not its approximation.
         let wide = self.widen.forward(&self.norm3.forward(&x)?)?;
         let half = wide.dim(D::Minus1)? / 2;
-        let gate = wide.narrow(D::Minus1, half, half)?.gelu_erf()?;
+        let gate = vqlc_ops::tensor::gelu(&wide.narrow(D::Minus1, half, half)?, false)?;
         let gated = (wide.narrow(D::Minus1, 0, half)? * gate)?;
         &x + self.narrow.forward(&gated)?
     }

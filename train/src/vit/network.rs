@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::nn::{
-    Attention, Gelu, LayerNorm, Linear, LinearInit, Mask, Mlp, PatchEmbedding, Patches,
+    Attention, Gelu, LayerNorm, Linear, LinearInit, Mask, Mlp, PatchEmbedding, Patches, TIMM,
 };
 
 const EPS: f64 = 1e-6;
@@ -128,7 +128,7 @@ impl Block {
             norm1: LayerNorm::new(width, EPS, &vb.pp("norm1"))?,
             attention: Attention::fused(width, heads, init, &vb.pp("attn"))?,
             norm2: LayerNorm::new(width, EPS, &vb.pp("norm2"))?,
-            mlp: Mlp::new(width, Gelu::Erf, init, &vb.pp("mlp"))?,
+            mlp: Mlp::new(width, TIMM, Gelu::Erf, init, &vb.pp("mlp"))?,
         })
     }
 
@@ -154,7 +154,8 @@ pub fn layer_of(name: &str, layers: usize) -> usize {
 /// The number of the block that the parameter `name` is of.
 pub(super) fn block_of(name: &str) -> Option<usize> {
     let (block, _) = name.strip_prefix("blocks.")?.split_once('.')?;
-    block.parse().ok()
+    // Of 32 bits, so that the number behind it is one too.
+    block.parse::<u32>().ok().map(|block| block as usize)
 }
 
 #[cfg(test)]

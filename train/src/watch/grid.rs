@@ -1,6 +1,6 @@
 //! Pictures beside their reconstructions.
 
-use vqlc_model::image::{Icc, Rgb, to_rgb8};
+use vqlc_model::image::{Icc, OutFormat, Rgb, to_rgb8, write};
 
 use crate::{Error, Result};
 
@@ -21,22 +21,40 @@ pub fn grid(
     columns: usize,
 ) -> Result<Rgb> {
     let (height, width) = size;
-    let refused = |expected: String, found: String| Error::Argument {
-        what: "grid of pictures",
-        expected,
-        found,
-    };
+    if originals.len() != reconstructions.len() {
+        return Err(refused(
+            "as many originals as reconstructions".into(),
+            format!("{} and {} values", originals.len(), reconstructions.len()),
+        ));
+    }
+    let length = (3 * height * width).max(1);
+    let pairs = (originals.chunks(length)).zip(reconstructions.chunks(length));
+    let tiles: Vec<f32> = pairs
+        .flat_map(|(original, made)| [original, made])
+        .flatten()
+        .copied()
+        .collect();
+    sheet(&tiles, size, columns * 2)
+}
+
+/// Pictures side by side, `columns` a row (a contact sheet), on white: `pictures` are [n, 3, height, width] in [-1,1] (values beyond
+/// are cut off), `size` is (height, width).
+///
+/// # Errors
+/// [`Error::Argument`] for a length that does not fit, no pictures, no columns, or a value that is not a number.
+pub fn sheet(pictures: &[f32], size: (usize, usize), columns: usize) -> Result<Rgb> {
+    let (height, width) = size;
     let length = height
         .checked_mul(width)
         .and_then(|pixels| pixels.checked_mul(3))
-        .filter(|&length| length > 0 && originals.len().is_multiple_of(length));
-    let (Some(length), true) = (length, originals.len() == reconstructions.len()) else {
+        .filter(|&length| length > 0 && pictures.len().is_multiple_of(length));
+    let Some(length) = length else {
         return Err(refused(
-            format!("two times n x 3 x {height} x {width} values"),
-            format!("{} and {}", originals.len(), reconstructions.len()),
+            format!("n x 3 x {height} x {width} values"),
+            pictures.len().to_string(),
         ));
     };
-    let count = originals.len() / length;
+    let count = pictures.len() / length;
     if count == 0 || columns == 0 {
         return Err(refused(
             "at least one picture and column".into(),
@@ -45,22 +63,17 @@ pub fn grid(
     }
     let columns = columns.min(count);
     let rows = count.div_ceil(columns);
-    let full_width = columns * 2 * (width + GAP) - GAP;
+    let full_width = columns * (width + GAP) - GAP;
     let full_height = rows * (height + GAP) - GAP;
     let mut data = vec![255; full_width * full_height * 3];
-    let pairs = originals
-        .chunks_exact(length)
-        .zip(reconstructions.chunks_exact(length));
-    for (number, (original, reconstruction)) in pairs.enumerate() {
-        for (side, pixels) in [original, reconstruction].into_iter().enumerate() {
-            let rgb = to_rgb8(pixels, height, width, height, width)
-                .map_err(|e| refused("pixels in [-1,1]".into(), e.to_string()))?;
-            let left = (number % columns * 2 + side) * (width + GAP);
-            let top = number / columns * (height + GAP);
-            for (y, row) in rgb.data.chunks_exact(width * 3).enumerate() {
-                let start = ((top + y) * full_width + left) * 3;
-                data[start..start + row.len()].copy_from_slice(row);
-            }
+    for (number, pixels) in pictures.chunks_exact(length).enumerate() {
+        let rgb = to_rgb8(pixels, height, width, height, width)
+            .map_err(|e| refused("pixels in [-1,1]".into(), e.to_string()))?;
+        let left = number % columns * (width + GAP);
+        let top = number / columns * (height + GAP);
+        for (y, row) in rgb.data.chunks_exact(width * 3).enumerate() {
+            let start = ((top + y) * full_width + left) * 3;
+            data[start..start + row.len()].copy_from_slice(row);
         }
     }
     let side = |side: usize| {
@@ -72,6 +85,24 @@ pub fn grid(
         data,
         icc: Icc::None,
     })
+}
+
+/// A picture as PNG.
+///
+/// # Errors
+/// [`vqlc_model::image::ImageError`] for one that contradicts itself.
+pub fn png(picture: &Rgb) -> Result<Vec<u8>> {
+    let mut png = Vec::new();
+    write(picture, OutFormat::Png, &mut png)?;
+    Ok(png)
+}
+
+fn refused(expected: String, found: String) -> Error {
+    Error::Argument {
+        what: "grid of pictures",
+        expected,
+        found,
+    }
 }
 
 #[cfg(test)]

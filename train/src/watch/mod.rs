@@ -5,5 +5,5 @@ mod grid;
 mod log;
 
 pub use events::Events;
-pub use grid::grid;
+pub use grid::{grid, png, sheet};
 pub use log::MetricsLog;

@@ -1,0 +1,53 @@
+//! From arguments to a configuration.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+/// Values of a configuration that arguments set: `key=value`, as `--set` takes them.
+#[derive(Default)]
+pub(super) struct Assignments(Vec<String>);
+
+impl Assignments {
+    /// Sets a path, if one is given.
+    pub(super) fn path(&mut self, key: &str, path: Option<&Path>) -> anyhow::Result<()> {
+        if let Some(path) = path {
+            self.0.push(format!("{key}={}", quoted(path)?));
+        }
+        Ok(())
+    }
+
+    /// Sets a list of paths, if there are any.
+    pub(super) fn paths(&mut self, key: &str, paths: &[PathBuf]) -> anyhow::Result<()> {
+        if !paths.is_empty() {
+            let paths = paths.iter().map(|path| quoted(path));
+            let paths = paths.collect::<anyhow::Result<Vec<_>>>()?;
+            self.0.push(format!("{key}=[{}]", paths.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// All of them, and behind them those of `--set`.
+    pub(super) fn and(mut self, set: &[String]) -> Vec<String> {
+        self.0.extend_from_slice(set);
+        self.0
+    }
+}
+
+/// The configuration of the run that goes on, `stored`; one that was told besides must be the same.
+pub(super) fn going_on<C: PartialEq>(told: Option<C>, stored: C, out: &Path) -> anyhow::Result<C> {
+    ensure!(
+        told.is_none_or(|told| told == stored),
+        "the configuration is not that of the run in {}; leave out --config and --preset, and change single values with --set",
+        out.display()
+    );
+    Ok(stored)
+}
+
+/// A path as TOML text.
+fn quoted(path: &Path) -> anyhow::Result<String> {
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8: rename it", path.display()))?;
+    Ok(toml::Value::String(text.into()).to_string())
+}
