@@ -10,6 +10,7 @@
 #     ids       the share of ids that differ between the CPU, the GPU and the GPU in bf16, on held-out pictures
 #     kernels   nearest entry, assignment of K-means
 #     train     training at the peers' sizes, pictures/s and ms a step, with codebooks of 1,000 to 200,000 entries
+#     gpt       the paper's GPT over 100,000 codes beside PyTorch's: tokens/s, share of the GPU's peak, memory
 #     model     the default model: goes on from the checkpoint, and leaves the next one in pieces
 #
 # Where things are (defaults beside this script, `here`):
@@ -18,6 +19,7 @@
 #     PEERS       here/bench            peers_gpu.py and what it imports
 #     IMAGES      here/photos/train     the pictures to train on
 #     EVAL        here/photos/eval      those held out
+#     PEER_GPT    here/peer_gpt.py      the peer of step gpt
 #     CONFIG      here/default.toml     the default model's training, without paths (none: the preset small in bf16)
 #     CODEBOOK    here/codebook.safetensors, WEIGHTS here/efficientnet_lite0.safetensors: what it is trained with
 #     CHECKPOINT  here/checkpoint       pieces that an earlier `model` step left (none: training starts anew)
@@ -34,6 +36,7 @@ reference=${REFERENCE:-$here/reference}
 peers=${PEERS:-$here/bench}
 images=${IMAGES:-$here/photos/train}
 eval=${EVAL:-$here/photos/eval}
+peer_gpt=${PEER_GPT:-$here/peer_gpt.py}
 config=${CONFIG:-$here/default.toml}
 codebook=${CODEBOOK:-$here/codebook.safetensors}
 weights=${WEIGHTS:-$here/efficientnet_lite0.safetensors}
@@ -139,6 +142,26 @@ train() {
   done
 }
 
+gpt() {
+  local folder batch=64 rate watch
+  folder=$(mktemp -d)
+  measure "$vqlc" compress --device cuda --precision bf16 --batch 64 --quiet "$images" "$folder/tokens.vqt" || return 1
+  PYTHONUNBUFFERED=1 measure python3 "$peer_gpt" --batch "$batch"
+  PYTHONUNBUFFERED=1 measure python3 "$peer_gpt" --batch "$batch" --compile
+  # The most memory that is in use at any second.
+  nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits --loop=1 > "$folder/memory" &
+  watch=$!
+  measure "$vqlc" train gpt --preset paper "$folder/tokens.vqt" --out "$folder/run" --device cuda --set run.steps=24 \
+    --set run.batch="$batch" --set run.accumulate=1 --set run.ema=0.0 --set optimizer.warmup=10 --set optimizer.hold=10 \
+    --set watch.log_every=8 --set watch.val_every=0 --set watch.grid_every=0
+  kill "$watch"
+  cp "$folder/run/metrics.jsonl" "$out/gpt-metrics.jsonl"
+  rate=$(tail -n 1 "$out/gpt-metrics.jsonl" | sed 's/.*"images_per_s":\([0-9.]*\).*/\1/')
+  measure python3 "$peer_gpt" --rate "$rate"
+  say "at most $(sort -n "$folder/memory" | tail -n 1) MiB in use, batch $batch"
+  rm -rf "$folder"
+}
+
 model() {
   local pieces=("$checkpoint"/checkpoint.tar.*) resume=() newest code
   rm -f "$out"/checkpoint.tar.*
@@ -179,7 +202,7 @@ model() {
   fi
 }
 
-steps=(parity peers network ids kernels train model)
+steps=(parity peers network ids kernels train gpt model)
 if (($# == 0)); then
   sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
   exit 1
