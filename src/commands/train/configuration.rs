@@ -3,6 +3,43 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use clap::Args;
+
+use crate::cli::{DeviceArgs, OutputArgs, ThreadArgs};
+
+/// What every run is told beside its configuration's name.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    pub(super) config: Option<PathBuf>,
+    /// Print a preset's configuration, with comments, and end
+    #[arg(long, value_name = "NAME", exclusive = true)]
+    pub(super) print_config: Option<String>,
+    /// The run's folder
+    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
+    out: Option<PathBuf>,
+    /// Go on with the run in that folder, from its newest checkpoint
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// Change one value of the configuration, such as run.steps=1000
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
+    #[command(flatten)]
+    pub(super) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+impl RunArgs {
+    /// The run's folder.
+    pub(super) fn out(&self) -> anyhow::Result<&Path> {
+        let out = self.out.as_deref();
+        out.context("--out DIR is missing: the run's folder")
+    }
+}
 
 /// Values of a configuration that arguments set: `key=value`, as `--set` takes them.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Serialize;
 use vqlc_model::Tokenizer;
@@ -15,11 +15,10 @@ use vqlc_train::{
 };
 
 use super::{
-    configuration::{Assignments, going_on},
+    configuration::{Assignments, RunArgs, going_on},
     watcher::Watcher,
 };
 use crate::{
-    cli::{DeviceArgs, OutputArgs, ThreadArgs},
     default_model,
     exit::Exit,
     interrupt, process,
@@ -42,30 +41,11 @@ pub(crate) struct LearnArgs {
     /// The tokenizer that the ids are of, a model file (data.tokenizer) [default: the model embedded in this program]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// The configuration, a TOML file
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
-    config: Option<PathBuf>,
     /// A configuration by name: tiny or paper
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Print a preset's configuration, with comments, and end
-    #[arg(long, value_name = "NAME", exclusive = true)]
-    print_config: Option<String>,
-    /// The run's folder
-    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
-    out: Option<PathBuf>,
-    /// Go on with the run in that folder, from its newest checkpoint
-    #[arg(long)]
-    resume: bool,
-    /// Change one value of the configuration, such as run.steps=1000
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
     #[command(flatten)]
-    device: DeviceArgs,
-    #[command(flatten)]
-    threads: ThreadArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    run: RunArgs,
 }
 
 /// What came of a run.
@@ -77,27 +57,32 @@ struct Summary {
 }
 
 pub(crate) fn run(kind: Kind, args: &LearnArgs) -> anyhow::Result<Exit> {
-    if let Some(name) = &args.print_config {
+    if let Some(name) = &args.run.print_config {
         text::print(LearnConfig::preset_text(kind, name)?)?;
         return Ok(Exit::Ok);
     }
-    let Some(out) = args.out.as_deref() else {
-        bail!("--out DIR is missing: the run's folder");
-    };
+    let out = args.run.out()?;
     process::keep_freed_memory();
-    let reporter = Reporter::new(&args.output);
-    args.threads.apply()?;
+    let reporter = Reporter::new(&args.run.output);
+    args.run.threads.apply()?;
     interrupt::install()?;
     let config = configuration(kind, args, out)?.with_absolute_paths()?;
-    let device = args.device.device.open()?;
+    let device = args.run.device.device.open()?;
     let tokenizer = Tokenizer::new(
         &default_model::read(config.data.tokenizer.as_deref())?,
         &device,
     )?;
     let mut watcher = Watcher::new(reporter, config.run.steps);
     let tokenizer = Arc::new(tokenizer);
-    let mut trainer = LearnTrainer::new(config, out, tokenizer, &device, args.resume, &mut watcher)
-        .with_context(|| format!("cannot train in {}", out.display()))?;
+    let mut trainer = LearnTrainer::new(
+        config,
+        out,
+        tokenizer,
+        &device,
+        args.run.resume,
+        &mut watcher,
+    )
+    .with_context(|| format!("cannot train in {}", out.display()))?;
     let outcome = trainer.run(&mut watcher)?;
     watcher.finish();
     let network = out.join(format!("{kind}.safetensors"));
@@ -115,7 +100,7 @@ pub(crate) fn run(kind: Kind, args: &LearnArgs) -> anyhow::Result<Exit> {
         network,
         learned: trainer.learned()?,
     };
-    if args.output.json {
+    if args.run.output.json {
         text::print_json(&summary)?;
     } else {
         text::print(&summary.text())?;
@@ -151,8 +136,8 @@ fn configuration(kind: Kind, args: &LearnArgs, out: &Path) -> anyhow::Result<Lea
     set.paths("data.val", &args.val)?;
     set.path("data.images", args.images.as_deref())?;
     set.path("data.tokenizer", args.model.as_deref())?;
-    let set = set.and(&args.set);
-    let told = match (&args.config, &args.preset) {
+    let set = set.and(&args.run.set);
+    let told = match (&args.run.config, &args.preset) {
         (Some(file), _) => Some(LearnConfig::read(file, &set)?),
         (None, Some(name)) => Some(LearnConfig::parse(
             LearnConfig::preset_text(kind, name)?,
@@ -160,7 +145,7 @@ fn configuration(kind: Kind, args: &LearnArgs, out: &Path) -> anyhow::Result<Lea
         )?),
         (None, None) => None,
     };
-    let config = if args.resume {
+    let config = if args.run.resume {
         let stored = LearnConfig::read(&out.join("config.toml"), &set);
         let stored = stored
             .with_context(|| format!("there is no run to go on with in {}", out.display()))?

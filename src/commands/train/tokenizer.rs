@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use vqlc_model::Tokenizer;
@@ -13,12 +13,11 @@ use vqlc_train::{
 };
 
 use super::{
-    configuration::{Assignments, going_on},
+    configuration::{Assignments, RunArgs, going_on},
     usage::lines,
     watcher::Watcher,
 };
 use crate::{
-    cli::{DeviceArgs, OutputArgs, ThreadArgs},
     exit::Exit,
     interrupt, process,
     report::{self, Reporter},
@@ -40,21 +39,9 @@ Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TokenizerArgs {
-    /// The configuration, a TOML file
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
-    config: Option<PathBuf>,
     /// A configuration by name: paper-f16, paper-f8, small or tiny
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Print a preset's configuration, with comments, and end
-    #[arg(long, value_name = "NAME", exclusive = true)]
-    print_config: Option<String>,
-    /// The run's folder
-    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
-    out: Option<PathBuf>,
-    /// Go on with the run in that folder, from its newest checkpoint
-    #[arg(long)]
-    resume: bool,
     /// The folder to learn from (data.images)
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
@@ -67,33 +54,24 @@ pub(crate) struct TokenizerArgs {
     /// The weights of the perceptual loss's network (loss.perceptual_weights); once for each file
     #[arg(long, value_name = "FILE")]
     perceptual_weights: Vec<PathBuf>,
-    /// Change one value of the configuration, such as run.steps=1000
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
     #[command(flatten)]
-    device: DeviceArgs,
-    #[command(flatten)]
-    threads: ThreadArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    run: RunArgs,
 }
 
 pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
-    if let Some(name) = &args.print_config {
+    if let Some(name) = &args.run.print_config {
         text::print(TokenizerConfig::preset_text(name)?)?;
         return Ok(Exit::Ok);
     }
-    let Some(out) = args.out.as_deref() else {
-        bail!("--out DIR is missing: the run's folder");
-    };
+    let out = args.run.out()?;
     process::keep_freed_memory();
-    let reporter = Reporter::new(&args.output);
-    args.threads.apply()?;
+    let reporter = Reporter::new(&args.run.output);
+    args.run.threads.apply()?;
     interrupt::install()?;
     let config = configuration(args, out)?.with_absolute_paths()?;
-    let device = args.device.device.open()?;
+    let device = args.run.device.device.open()?;
     let mut watcher = Watcher::new(reporter, config.run.steps);
-    let mut trainer = TokenizerTrainer::new(config, out, &device, args.resume, &mut watcher)
+    let mut trainer = TokenizerTrainer::new(config, out, &device, args.run.resume, &mut watcher)
         .with_context(|| format!("cannot train in {}", out.display()))?;
     if trainer.run(&mut watcher)? == Outcome::Stopped {
         watcher.finish();
@@ -131,7 +109,7 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
         usage,
         evaluation,
     };
-    if args.output.json {
+    if args.run.output.json {
         text::print_json(&summary)?;
     } else {
         text::print(&summary.text())?;
@@ -159,9 +137,9 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
     set.path("data.eval", args.eval.as_deref())?;
     set.path("quantizer.codebook", args.codebook.as_deref())?;
     set.paths("loss.perceptual_weights", &args.perceptual_weights)?;
-    let set = set.and(&args.set);
+    let set = set.and(&args.run.set);
     let stored = out.join("config.toml");
-    let told = match (&args.config, &args.preset) {
+    let told = match (&args.run.config, &args.preset) {
         (Some(file), _) => Some(TokenizerConfig::read(file, &set)?),
         (None, Some(name)) => Some(TokenizerConfig::parse(
             TokenizerConfig::preset_text(name)?,
@@ -169,7 +147,7 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
         )?),
         (None, None) => None,
     };
-    if args.resume {
+    if args.run.resume {
         let stored = TokenizerConfig::read(&stored, &set)
             .with_context(|| format!("there is no run to go on with in {}", out.display()))?
             .with_absolute_paths()?;
