@@ -249,6 +249,12 @@ fn what_does_not_belong_together_is_refused() {
     place
         .run(command.arg(&model).arg(place.path("tokens.vqt")))
         .code(5);
+    let no_network = vqlc(args!["sample", "gpt", place.path("tokens.vqt"), out]).code(1);
+    assert!(
+        no_network.err.contains("not a network file"),
+        "{}",
+        no_network.err
+    );
     // A damaged network.
     let mut bytes = fs::read(&network).unwrap();
     let last = bytes.len() - 1;

@@ -60,7 +60,8 @@ pub(crate) fn read_tensors<M: DeserializeOwned>(
 ) -> Result<(M, Tensors)> {
     let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
     let malformed = |why: String| Error::malformed(path, why);
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)
+        .map_err(|e| malformed(format!("not {what} of vqlc: {e}")))?;
     let text = header.metadata().as_ref().and_then(|m| m.get(key));
     let text = text.ok_or_else(|| malformed(format!("not {what} of vqlc")))?;
     let meta = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;

@@ -54,19 +54,19 @@ enum TrainCommand {
     /// Train a tokenizer on a folder of pictures
     Tokenizer(Box<tokenizer::TokenizerArgs>),
     /// Train a transformer that continues token ids, to sample pictures from
-    #[command(after_help = [LEARN, GPT].join("\n"))]
+    #[command(after_help = [LEARN, GPT].join("\n  "))]
     Gpt(Box<learn::LearnArgs>),
     /// Train a transformer that tells the class of a picture from its tokens
-    #[command(after_help = [LEARN, VIT].join("\n"))]
+    #[command(after_help = [LEARN, VIT].join("\n  "))]
     Vit(Box<learn::LearnArgs>),
     /// Train a diffusion transformer on latents
-    #[command(after_help = [LEARN, DIT].join("\n"))]
+    #[command(after_help = [LEARN, DIT].join("\n  "))]
     Dit(Box<learn::LearnArgs>),
     /// Train a transformer on latents and straight paths
-    #[command(after_help = [LEARN, SIT].join("\n"))]
+    #[command(after_help = [LEARN, SIT].join("\n  "))]
     Sit(Box<learn::LearnArgs>),
     /// Train the UNet of latent diffusion
-    #[command(after_help = [LEARN, LDM].join("\n"))]
+    #[command(after_help = [LEARN, LDM].join("\n  "))]
     Ldm(Box<learn::LearnArgs>),
     /// Measure a tokenizer on a folder of pictures
     Evaluate(evaluate::EvaluateArgs),
