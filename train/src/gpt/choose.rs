@@ -33,14 +33,16 @@ impl Choice {
             let (x, y) = (logits[*a as usize], logits[*b as usize]);
             y.total_cmp(&x).then(a.cmp(b))
         };
-        let all = 0..logits.len() as u32;
-        let Some(first) = all.clone().min_by(likelier) else {
+        let mut ids = match self.temperature {
+            0.0 => (0..logits.len() as u32).collect(),
+            _ => self.likeliest(logits),
+        };
+        let Some(first) = ids.iter().copied().min_by(likelier) else {
             return 0;
         };
         if self.temperature == 0.0 {
             return first;
         }
-        let mut ids = self.likeliest(logits);
         if self.top_p < 1.0 {
             ids.sort_unstable_by(likelier);
         }
