@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     dit::{Dit, DitConfig, WAVES},
     learn::{
-        DitSection, Examples, Facts, Figures, Inputs, ModelSection, Pass, Request, Sampling as Way,
+        DitSection, Examples, Facts, Figures, Inputs, ModelSection, Request, Sampling as Way,
         Setting, System, check_class,
     },
     unet::Unet,
@@ -41,7 +41,7 @@ impl Learner {
     /// Builds it from the parameters that `vb` gives.
     ///
     /// # Errors
-    /// A section of another kind; a tokenizer that is missing; sizes that do not go together.
+    /// A section of another kind; a scale that is missing; sizes that do not go together.
     pub fn new(section: &ModelSection, setting: &Setting, vb: &VarBuilder) -> TensorResult<Self> {
         let facts = setting.facts.clone();
         let (codebook, scale) = setting.latents()?;
@@ -62,7 +62,7 @@ impl Learner {
             };
             Ok(Box::new(Dit::new(config, vb)?))
         };
-        let (network, steps) = match section {
+        let (network, how) = match section {
             ModelSection::Dit(section) | ModelSection::Sit(section) => (
                 dit(section)?,
                 (
@@ -85,7 +85,7 @@ impl Learner {
                 candle_core::bail!("{} takes no noise from latents", section.kind())
             }
         };
-        let (class_dropout, guidance, steps) = steps;
+        let (class_dropout, guidance, steps) = how;
         let (process, sampler) = match section {
             ModelSection::Sit(_) => (Process::Flow, Sampler::Heun),
             _ => (Process::Steps(NoiseSchedule::linear()), Sampler::Ddim),
@@ -167,14 +167,11 @@ fn normal(shape: &[usize], draws: &mut [Rng], device: &Device) -> TensorResult<T
 }
 
 impl System for Learner {
-    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Pass> {
+    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Tensor> {
         let classes = (examples.labels.iter())
             .map(|&label| self.class(label.filter(|_| draws.uniform() >= self.class_dropout)))
             .collect();
-        Ok(Pass {
-            loss: self.error(&examples.inputs, classes, draws)?,
-            figures: Figures::new(),
-        })
+        self.error(&examples.inputs, classes, draws)
     }
 
     fn measure(&self, examples: &Examples, draws: &mut Rng) -> Result<Figures> {

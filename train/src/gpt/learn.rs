@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     learn::{
-        Examples, Facts, Figures, GptSection, Pass, Request, Sampling, Setting, System, check_class,
+        Examples, Facts, Figures, GptSection, Request, Sampling, Setting, System, check_class,
     },
     optim::Share,
 };
@@ -86,16 +86,12 @@ impl Learner {
 }
 
 impl System for Learner {
-    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Pass> {
+    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Tensor> {
         let hidden = |draws: &mut Rng| draws.uniform() < self.section.class_dropout;
         let classes = (examples.labels.iter())
             .map(|&label| self.class_token(label.filter(|_| !hidden(draws))))
             .collect();
-        let ids = examples.ids()?;
-        Ok(Pass {
-            loss: self.cross_entropy(ids, classes, self.section.smoothing, true)?,
-            figures: Figures::new(),
-        })
+        self.cross_entropy(examples.ids()?, classes, self.section.smoothing, true)
     }
 
     fn measure(&self, examples: &Examples, _: &mut Rng) -> Result<Figures> {

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{Attention, Cache, Gelu, LayerNorm, Linear, LinearInit, Mask, Mlp};
+use crate::nn::{Attention, Block, Cache, Gelu, LayerNorm, Linear, LinearInit, Mask, Mlp};
 
 const EPS: f64 = 1e-5;
 /// Of new vectors, as GPT-2's.
@@ -113,7 +113,7 @@ impl Gpt {
             stdev: DEVIATION,
         };
         let blocks = (0..config.layers)
-            .map(|i| Block::new(&config, &vb.pp("blocks").pp(i)))
+            .map(|i| block(&config, &vb.pp("blocks").pp(i)))
             .collect::<Result<_>>()?;
         let vectors = match config.embedding {
             Embedding::Learnt | Embedding::Start => {
@@ -210,7 +210,7 @@ impl Gpt {
         let mut x = x.broadcast_add(&self.positions.narrow(1, before, count)?)?;
         for (i, block) in self.blocks.iter().enumerate() {
             let cache = caches.as_deref_mut().map(|caches| &mut caches[i]);
-            x = block.forward(&x, cache)?;
+            x = block.forward(&x, Mask::Causal, cache)?;
         }
         self.norm.forward(&x)
     }
@@ -227,31 +227,14 @@ pub(super) fn unit_deviation(entries: &Tensor) -> Result<Tensor> {
     entries / f64::from(deviation.max(f32::MIN_POSITIVE))
 }
 
-#[derive(Debug)]
-struct Block {
-    norm1: LayerNorm,
-    attention: Attention,
-    norm2: LayerNorm,
-    mlp: Mlp,
-}
-
-impl Block {
-    fn new(config: &GptConfig, vb: &VarBuilder) -> Result<Self> {
-        let GptConfig { width, heads, .. } = *config;
-        let names = ["query", "key", "value", "proj"];
-        Ok(Self {
-            norm1: LayerNorm::new(width, EPS, &vb.pp("ln1"))?,
-            attention: Attention::new(width, heads, names, &vb.pp("attn"))?,
-            norm2: LayerNorm::new(width, EPS, &vb.pp("ln2"))?,
-            mlp: Mlp::new(width, ["0", "2"], Gelu::Erf, LinearInit::GPT, &vb.pp("mlp"))?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, cache: Option<&mut Cache>) -> Result<Tensor> {
-        let attended = self
-            .attention
-            .forward(&self.norm1.forward(x)?, Mask::Causal, cache)?;
-        let x = (x + attended)?;
-        &x + self.mlp.forward(&self.norm2.forward(&x)?)?
-    }
+/// A block with minGPT's names.
+fn block(config: &GptConfig, vb: &VarBuilder) -> Result<Block> {
+    let GptConfig { width, heads, .. } = *config;
+    let names = ["query", "key", "value", "proj"];
+    Ok(Block {
+        norm1: LayerNorm::new(width, EPS, &vb.pp("ln1"))?,
+        attention: Attention::new(width, heads, names, &vb.pp("attn"))?,
+        norm2: LayerNorm::new(width, EPS, &vb.pp("ln2"))?,
+        mlp: Mlp::new(width, ["0", "2"], Gelu::Erf, LinearInit::GPT, &vb.pp("mlp"))?,
+    })
 }

@@ -28,6 +28,6 @@ pub use file::NetworkFile;
 pub use kind::Kind;
 pub use report::LearnReport;
 pub use sections::{DitSection, GptSection, LdmSection, ModelSection, VitInput, VitSection};
-pub use system::{Figures, Pass, Request, Sampling, Setting, System, build};
+pub use system::{Figures, Request, Sampling, Setting, System, build};
 pub(crate) use system::{check_class, look_up};
 pub use trainer::{LearnTrainer, Learned, measure};

@@ -17,9 +17,6 @@ pub struct LearnReport {
     pub epoch: Option<u64>,
     /// What is minimised.
     pub loss: f64,
-    /// What else the network tells of its batches.
-    #[serde(skip_serializing_if = "Figures::is_empty")]
-    pub train: Figures,
     /// What was measured on held-out pictures at this step.
     #[serde(skip_serializing_if = "Figures::is_empty")]
     pub val: Figures,
@@ -43,13 +40,8 @@ impl LearnReport {
             ("speed/images_per_s".to_owned(), self.images_per_s),
             ("speed/data_wait".to_owned(), self.data_wait),
         ];
-        for (group, figures) in [("train", &self.train), ("val", &self.val)] {
-            scalars.extend(
-                figures
-                    .iter()
-                    .map(|(name, v)| (format!("{group}/{name}"), *v)),
-            );
-        }
+        let val = self.val.iter();
+        scalars.extend(val.map(|(name, value)| (format!("val/{name}"), *value)));
         scalars
     }
 }
@@ -57,18 +49,12 @@ impl LearnReport {
 impl Values for LearnReport {
     fn add(&mut self, step: &Self) {
         self.loss += step.loss;
-        for (name, value) in &step.train {
-            *self.train.entry(name).or_default() += value;
-        }
         self.gradient_norm = self.gradient_norm.max(step.gradient_norm);
         (self.step, self.epoch, self.lr) = (step.step, step.epoch, step.lr);
     }
 
     fn divide(&mut self, steps: u64) {
         self.loss /= steps as f64;
-        for value in self.train.values_mut() {
-            *value /= steps as f64;
-        }
     }
 
     fn phase(&self) -> &'static str {
@@ -91,9 +77,6 @@ impl Line for LearnReport {
 
     fn text(&self) -> String {
         let mut text = format!("loss {:.4}", self.loss);
-        for (name, value) in &self.train {
-            text += &format!(" {name} {value:.4}");
-        }
         for (name, value) in &self.val {
             text += &format!(" val {name} {value:.4}");
         }

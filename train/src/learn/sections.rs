@@ -187,6 +187,14 @@ impl ModelSection {
         }
     }
 
+    /// The same without the files it names: they are this machine's.
+    pub(super) fn without_files(mut self) -> Self {
+        if let Self::Vit(vit) = &mut self {
+            vit.weights = None;
+        }
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         match self {
             Self::Gpt(gpt) => {

@@ -11,14 +11,6 @@ use crate::{Error, Result, diffusion, gpt, optim::Share, vit};
 /// Numbers by name.
 pub type Figures = BTreeMap<&'static str, f64>;
 
-/// What a batch gave.
-pub struct Pass {
-    /// What is minimised, a scalar with a graph.
-    pub loss: Tensor,
-    /// What else is told of it: means over the batch.
-    pub figures: Figures,
-}
-
 /// Pictures to be sampled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -52,11 +44,11 @@ pub enum Sampling {
 
 /// A network, its loss, and what can be done with it.
 pub trait System: Send + Sync {
-    /// The loss of a batch; `draws` depends on the run's seed, the step and the part alone.
+    /// The loss of a batch, a scalar with a graph; `draws` depends on the run's seed, the step and the part alone.
     ///
     /// # Errors
     /// Examples that are not of its kind; a tensor operation's.
-    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Pass>;
+    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Tensor>;
 
     /// Its figures on held-out pictures, means over the batch, `loss` among them.
     ///

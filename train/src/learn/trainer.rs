@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use serde::Serialize;
 use vqlc_model::{Tokenizer, rng::Rng};
 
@@ -86,7 +86,7 @@ impl LearnTrainer {
     pub fn network(&self) -> Result<NetworkFile> {
         let run = &self.config.run;
         Ok(NetworkFile {
-            section: self.config.model.clone(),
+            section: self.config.model.clone().without_files(),
             facts: self.setting.facts.clone(),
             scale: self.setting.scale.clone(),
             continuous: self.continuous,
@@ -187,16 +187,12 @@ impl LearnTrainer {
                 .collect::<Result<_>>()?;
             let (system, params, step) = (&self.system, &self.params, self.step);
             let passes = self.parts.map(&examples, first, |examples, part| {
-                let pass = system.loss(examples, &mut draws(run.seed, step, part))?;
-                let grads = Grads::of(&pass.loss.backward()?, params)?;
-                let loss = f64::from(pass.loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-                Ok((loss, pass.figures, grads))
+                let loss = system.loss(examples, &mut draws(run.seed, step, part))?;
+                let grads = Grads::of(&loss.backward()?, params)?;
+                Ok((f64::from(loss.to_scalar::<f32>()?), grads))
             })?;
-            for (loss, figures, grads) in passes {
+            for (loss, grads) in passes {
                 report.loss += share * loss;
-                for (name, value) in figures {
-                    *report.train.entry(name).or_default() += share * value;
-                }
                 match &mut total {
                     Some(total) => total.add(grads)?,
                     None => total = Some(grads),

@@ -8,8 +8,7 @@ use super::{Vit, VitConfig, layer_of, mix::Mix, take_up};
 use crate::{
     Error, Result,
     learn::{
-        Examples, Facts, Figures, Pass, Request, Sampling, Setting, System, VitInput, VitSection,
-        look_up,
+        Examples, Facts, Figures, Request, Sampling, Setting, System, VitInput, VitSection, look_up,
     },
     optim::Share,
 };
@@ -41,7 +40,7 @@ impl Learner {
     /// Builds it from the parameters that `vb` gives.
     ///
     /// # Errors
-    /// Tokens without classes; a codebook that is missing; as [`Vit::new`].
+    /// Tokens without classes; a scale that is missing; as [`Vit::new`].
     pub fn new(section: &VitSection, setting: &Setting, vb: &VarBuilder) -> TensorResult<Self> {
         let facts = setting.facts.clone();
         if facts.classes.is_empty() {
@@ -96,7 +95,7 @@ fn cross_entropy(logs: &Tensor, labels: &Tensor, smoothing: f64) -> TensorResult
 }
 
 impl System for Learner {
-    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Pass> {
+    fn loss(&self, examples: &Examples, draws: &mut Rng) -> Result<Tensor> {
         let maps = self.maps(examples)?;
         let labels = self.labels(examples, maps.device())?;
         let VitSection {
@@ -108,16 +107,12 @@ impl System for Learner {
         let mix = Mix::draw(mixup, cutmix, &self.facts, draws);
         let logs = log_softmax(&self.vit.logits(&mix.maps(&maps)?)?, D::Minus1)?;
         let loss = cross_entropy(&logs, &labels, smoothing)?;
-        let loss = match mix.own() {
+        Ok(match mix.own() {
             1.0 => loss,
             own => {
                 let other = cross_entropy(&logs, &labels.flip(&[0])?, smoothing)?;
                 ((loss * own)? + (other * (1.0 - own))?)?
             }
-        };
-        Ok(Pass {
-            loss,
-            figures: Figures::new(),
         })
     }
 

@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::nn::{
-    Attention, Gelu, LayerNorm, Linear, LinearInit, Mask, Mlp, PatchEmbedding, Patches, TIMM,
+    Attention, Block, Gelu, LayerNorm, Linear, LinearInit, Mask, Mlp, PatchEmbedding, Patches, TIMM,
 };
 
 const EPS: f64 = 1e-6;
@@ -69,7 +69,7 @@ impl Vit {
         };
         let tokens = 1 + config.patches().count();
         let blocks = (0..config.layers)
-            .map(|i| Block::new(&config, &vb.pp("blocks").pp(i)))
+            .map(|i| block(&config, &vb.pp("blocks").pp(i)))
             .collect::<Result<_>>()?;
         Ok(Self {
             config,
@@ -97,7 +97,7 @@ impl Vit {
         let class = self.class.broadcast_as((x.dim(0)?, 1, x.dim(2)?))?;
         let mut x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.positions)?;
         for block in &self.blocks {
-            x = block.forward(&x)?;
+            x = block.forward(&x, Mask::None, None)?;
         }
         self.norm.forward(&x)
     }
@@ -112,33 +112,16 @@ impl Vit {
     }
 }
 
-#[derive(Debug)]
-struct Block {
-    norm1: LayerNorm,
-    attention: Attention,
-    norm2: LayerNorm,
-    mlp: Mlp,
-}
-
-impl Block {
-    fn new(config: &VitConfig, vb: &VarBuilder) -> Result<Self> {
-        let VitConfig { width, heads, .. } = *config;
-        let init = LinearInit::GPT;
-        Ok(Self {
-            norm1: LayerNorm::new(width, EPS, &vb.pp("norm1"))?,
-            attention: Attention::fused(width, heads, init, &vb.pp("attn"))?,
-            norm2: LayerNorm::new(width, EPS, &vb.pp("norm2"))?,
-            mlp: Mlp::new(width, TIMM, Gelu::Erf, init, &vb.pp("mlp"))?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let attended = self
-            .attention
-            .forward(&self.norm1.forward(x)?, Mask::None, None)?;
-        let x = (x + attended)?;
-        &x + self.mlp.forward(&self.norm2.forward(&x)?)?
-    }
+/// A block with timm's names.
+fn block(config: &VitConfig, vb: &VarBuilder) -> Result<Block> {
+    let VitConfig { width, heads, .. } = *config;
+    let init = LinearInit::GPT;
+    Ok(Block {
+        norm1: LayerNorm::new(width, EPS, &vb.pp("norm1"))?,
+        attention: Attention::fused(width, heads, init, &vb.pp("attn"))?,
+        norm2: LayerNorm::new(width, EPS, &vb.pp("norm2"))?,
+        mlp: Mlp::new(width, TIMM, Gelu::Erf, init, &vb.pp("mlp"))?,
+    })
 }
 
 /// The layer that the parameter `name` of a network of `layers` blocks belongs to: 0 what makes the tokens, i + 1 block i, `layers` + 1 what
