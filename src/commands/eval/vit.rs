@@ -1,9 +1,9 @@
-//! `vqlc eval`: what networks that learned from tokens are worth.
+//! `vqlc eval vit`: what a classifier that learned from tokens is worth.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 use vqlc_model::{Precision, Tokenizer};
 use vqlc_train::{
@@ -18,7 +18,7 @@ use crate::{
     process, text,
 };
 
-const VIT: &str = "\
+const EXAMPLES: &str = "\
 First views only. top1 is the share of pictures whose likeliest class is the right one, top5 whose five likeliest have it among them, \
 loss the cross-entropy in nats.
 
@@ -26,23 +26,10 @@ Examples:
   vqlc eval vit run/vit.safetensors val.vqt
   vqlc eval vit run/vit.safetensors shards/*.vqt --json";
 
-/// `vqlc eval ...`
-#[derive(Args)]
-pub(crate) struct EvalArgs {
-    #[command(subcommand)]
-    command: EvalCommand,
-}
-
-#[derive(Subcommand)]
-enum EvalCommand {
-    /// Measure a classifier on labelled token files
-    #[command(after_help = VIT)]
-    Vit(VitArgs),
-}
-
 /// `vqlc eval vit`
 #[derive(Args)]
-struct VitArgs {
+#[command(after_help = EXAMPLES)]
+pub(crate) struct VitArgs {
     /// The network, a file that `vqlc train vit` wrote
     #[arg(value_name = "NETWORK")]
     network: PathBuf,
@@ -70,13 +57,7 @@ struct Found {
     figures: Figures,
 }
 
-pub(crate) fn run(args: EvalArgs) -> anyhow::Result<Exit> {
-    match args.command {
-        EvalCommand::Vit(args) => vit(&args),
-    }
-}
-
-fn vit(args: &VitArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &VitArgs) -> anyhow::Result<Exit> {
     process::keep_freed_memory();
     args.threads.apply()?;
     let name = args.network.display();

@@ -1,0 +1,26 @@
+//! `vqlc eval`: figures of tokenizers and of what learned from their tokens.
+
+mod vit;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Exit;
+
+/// `vqlc eval ...`
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    command: EvalCommand,
+}
+
+#[derive(Subcommand)]
+enum EvalCommand {
+    /// Measure a classifier on labelled token files
+    Vit(vit::VitArgs),
+}
+
+pub(crate) fn run(args: EvalArgs) -> anyhow::Result<Exit> {
+    match args.command {
+        EvalCommand::Vit(args) => vit::run(&args),
+    }
+}
