@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Codebook(Box<commands::codebook::CodebookArgs>),
     /// Train tokenizers and what learns from tokens, and measure them
     Train(commands::train::TrainArgs),
-    /// Measure what learned from tokens
+    /// Measure tokenizers, token files and what learned from them
     Eval(commands::eval::EvalArgs),
     /// Sample pictures from what learned from tokens
     Sample(commands::sample::SampleArgs),

@@ -8,6 +8,7 @@ mod default_model;
 mod exit;
 mod globs;
 mod interrupt;
+mod judges;
 mod memory;
 mod names;
 mod outputs;

@@ -153,10 +153,11 @@ impl Progress {
         state.bytes += bytes;
         let seconds = self.start.elapsed().as_secs_f64().max(1e-9);
         let rate = (state.done - self.first) as f64 / seconds;
-        let speed = format!(
-            "{rate:.1} pictures/s, {:.1} MB/s",
-            state.bytes as f64 / 1e6 / seconds
-        );
+        let mut speed = format!("{rate:.1} pictures/s");
+        if state.bytes > 0 {
+            let megabytes = state.bytes as f64 / 1e6 / seconds;
+            speed += &format!(", {megabytes:.1} MB/s");
+        }
         if !self.bar.is_hidden() {
             self.bar.set_position(state.done);
             self.bar.set_message(speed);

@@ -1,8 +1,13 @@
 //! Whether a token file and a model belong together, by the digests of the model's parts.
 
+use std::path::Path;
+
 use serde::Serialize;
 use vqlc_format::{Digest, Digests};
+use vqlc_model::Tokenizer;
 pub(crate) use vqlc_train::learn::recorded;
+
+use crate::exit::{Exit, fail};
 
 /// Digests as text, for `info` and for JSON.
 #[derive(Serialize)]
@@ -72,6 +77,27 @@ impl Comparison {
             .collect();
         parts.join("; ")
     }
+}
+
+/// That the ids of the token file `path` mean what `tokenizer` takes them to mean.
+///
+/// # Errors
+/// They do not; ends the process with [`Exit::WrongModel`].
+pub(crate) fn expect(
+    path: &Path,
+    file: &Digests,
+    tokenizer: &Tokenizer,
+) -> anyhow::Result<Comparison> {
+    let comparison = Comparison::of(file, &recorded(tokenizer.digests()));
+    if comparison.same_ids() {
+        return Ok(comparison);
+    }
+    let message = format!(
+        "{} was made by another tokenizer: {}; give the model that made it with --model FILE",
+        path.display(),
+        comparison.why()
+    );
+    Err(fail(Exit::WrongModel, message))
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use vqlc_format::TokenFile;
 use vqlc_model::image::{JPEG_QUALITY, OutFormat, Preprocessing};
 
 use crate::cli::{ForceArgs, ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs};
-use crate::exit::{Exit, fail};
+use crate::exit::Exit;
 use crate::memory::MemoryArgs;
 use crate::report::{self, Reporter};
-use crate::same_model::{self, Comparison};
+use crate::same_model;
 use crate::{default_model, interrupt, text};
 use plan::Plan;
 use stages::{Done, Stages};
@@ -123,16 +123,7 @@ pub(crate) fn run(args: DecompressArgs) -> anyhow::Result<Exit> {
 
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.network)?;
-    let comparison = Comparison::of(file.digests(), &same_model::recorded(tokenizer.digests()));
-    if !comparison.same_ids() {
-        return Err(fail(
-            Exit::WrongModel,
-            format!(
-                "{shown} was made by another tokenizer: {}; give the model that made it with --model FILE",
-                comparison.why()
-            ),
-        ));
-    }
+    let comparison = same_model::expect(&args.input, file.digests(), &tokenizer)?;
     if comparison.other_decoder {
         reporter.note(&format!("note: {shown} was made with another decoder of the same tokenizer; the pictures may look a little different"));
     }

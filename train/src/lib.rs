@@ -15,6 +15,7 @@ pub mod files;
 pub mod gpt;
 pub mod learn;
 pub mod losses;
+pub mod measure;
 pub mod metrics;
 pub mod nn;
 pub mod optim;

@@ -1,5 +1,6 @@
 //! `vqlc eval`: figures of tokenizers and of what learned from their tokens.
 
+pub(crate) mod reconstruction;
 mod vit;
 
 use clap::{Args, Subcommand};
@@ -15,12 +16,15 @@ pub(crate) struct EvalArgs {
 
 #[derive(Subcommand)]
 enum EvalCommand {
+    /// Measure what became of pictures: a tokenizer's, a token file's or another program's
+    Reconstruction(Box<reconstruction::ReconstructionArgs>),
     /// Measure a classifier on labelled token files
     Vit(vit::VitArgs),
 }
 
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     match args.command {
+        EvalCommand::Reconstruction(args) => reconstruction::run(&args),
         EvalCommand::Vit(args) => vit::run(&args),
     }
 }

@@ -1,7 +1,6 @@
 //! `vqlc train`: fitting tokenizers and what learns from their tokens, and measuring them.
 
 mod configuration;
-mod evaluate;
 mod learn;
 mod tokenizer;
 mod usage;
@@ -68,8 +67,6 @@ enum TrainCommand {
     /// Train the UNet of latent diffusion
     #[command(after_help = [LEARN, LDM].join("\n  "))]
     Ldm(Box<learn::LearnArgs>),
-    /// Measure a tokenizer on a folder of pictures
-    Evaluate(evaluate::EvaluateArgs),
     /// Count how much of its codebook a tokenizer uses
     Usage(usage::UsageArgs),
 }
@@ -82,7 +79,6 @@ pub(crate) fn run(args: TrainArgs) -> anyhow::Result<Exit> {
         TrainCommand::Dit(args) => learn::run(Kind::Dit, &args),
         TrainCommand::Sit(args) => learn::run(Kind::Sit, &args),
         TrainCommand::Ldm(args) => learn::run(Kind::Ldm, &args),
-        TrainCommand::Evaluate(args) => evaluate::run(&args),
         TrainCommand::Usage(args) => usage::run(&args),
     }
 }

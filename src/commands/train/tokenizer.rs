@@ -8,8 +8,9 @@ use serde::Serialize;
 use vqlc_model::Tokenizer;
 use vqlc_train::{
     TokenizerConfig,
+    measure::Evaluation,
     run::Outcome,
-    trainer::{Evaluation, TokenizerTrainer, UsageReport},
+    trainer::{TokenizerTrainer, UsageReport},
 };
 
 use super::{

@@ -9,9 +9,9 @@ use vqlc_train::{
     trainer::{UsageOptions, UsageReport, count_usage},
 };
 
-use super::evaluate::side;
 use crate::{
     cli::{ForceArgs, ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs},
+    commands::eval::reconstruction::crop_side,
     default_model,
     exit::Exit,
     interrupt,
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.network)?;
     let options = UsageOptions {
-        size: side(args.size, &tokenizer)?,
+        size: crop_side(args.size, &tokenizer)?,
         augment: Augment {
             max_scale: args.max_scale,
             ..Augment::default()

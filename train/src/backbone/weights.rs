@@ -104,7 +104,7 @@ fn float(dtype: safetensors::Dtype) -> Option<DType> {
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(super) fn digest(path: &Path) -> Result<String> {
+pub(crate) fn digest(path: &Path) -> Result<String> {
     let io = |e| Error::io(path, e);
     let mut file = File::open(path).map_err(io)?;
     let mut hash = Sha256::new();

@@ -23,6 +23,7 @@ use crate::{
     checkpoint::Store,
     data::{Loader, LoaderOptions, Source},
     losses::discriminator::Discriminator,
+    measure::{Codec, plain},
     metrics::Window,
     optim::{Adam, Ema, Schedule},
     quantizer::Quantizer,
@@ -30,7 +31,6 @@ use crate::{
     watch::grid,
 };
 
-pub use evaluate::{Codec, Evaluation, evaluate};
 pub use report::StepReport;
 pub use usage::{UsageCounts, UsageOptions, UsageReport, UsageShare, count_usage};
 
@@ -131,7 +131,7 @@ impl TokenizerTrainer {
     fn draw_grid(&mut self) -> Result<()> {
         let options = LoaderOptions {
             batch: self.config.watch.grid_pictures,
-            ..evaluate::plain(self.config.data.eval_size, 1)
+            ..plain(self.config.data.eval_size, 1)
         };
         if let Some(batch) = Loader::start(&self.source, options, 0)?.next() {
             let batch = batch?;

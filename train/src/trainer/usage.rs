@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-use super::{Codec, Progress, TokenizerTrainer, build::augment, evaluate::plain};
+use super::{Progress, TokenizerTrainer, build::augment};
 use crate::{
     Error, Result,
     data::{Augment, Batch, Loader, Order, Source, check},
     files::write_whole,
+    measure::{Codec, plain},
     metrics::Usage,
 };
 

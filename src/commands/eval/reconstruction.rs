@@ -1,0 +1,163 @@
+//! `vqlc eval reconstruction`: what became of pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use vqlc_format::TokenFile;
+use vqlc_train::measure::{
+    CodecPairs, Evaluation, FolderPairs, Judges, Pairs, TokenPairs, evaluate,
+};
+
+use crate::{
+    cli::{ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs},
+    default_model,
+    exit::Exit,
+    interrupt,
+    judges::JudgeArgs,
+    memory::MemoryArgs,
+    report::{Reporter, say},
+    safe_path::OutputFolder,
+    same_model, text,
+};
+
+const EXAMPLES: &str = "\
+With ORIGINALS alone, the tokenizer of --model encodes and decodes every picture: the short side is resized to --size (bicubic), the \
+centre cut out. With a token file, its pictures are decoded and compared with the same cut of the originals they are named after. With a \
+second folder, pictures of the same name are compared, whatever their endings. Both sides are rounded to 8 bits first; the protocol is \
+printed with the figures, which are means over pictures. FD-EffLite0 is a Fréchet distance on EfficientNet-Lite0, not an FID.
+
+Examples:
+  vqlc eval reconstruction held-out
+  vqlc eval reconstruction held-out --model run/model.safetensors --efficientnet efficientnet_lite0.safetensors
+  vqlc eval reconstruction photos photos.vqt
+  vqlc eval reconstruction photos decoded-by-others --size 256
+  vqlc eval reconstruction photos --lpips-vgg vgg16-397923af.pth --lpips-vgg vgg.pth --json";
+
+/// Side of the crops unless another is asked for.
+const SIZE: u16 = 256;
+
+/// `vqlc eval reconstruction`
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ReconstructionArgs {
+    /// The folder of original pictures
+    #[arg(value_name = "ORIGINALS")]
+    originals: PathBuf,
+    /// What became of them: a token file or a folder [default: what the tokenizer makes of them]
+    #[arg(value_name = "MADE")]
+    made: Option<PathBuf>,
+    /// Side of the centre crops in pixels [default: 256; of two folders the pictures as they are]
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<u16>,
+    #[command(flatten)]
+    judges: JudgeArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
+    model: ModelFileArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn run(args: &ReconstructionArgs) -> anyhow::Result<Exit> {
+    let threads = args.threads.apply()?;
+    interrupt::install()?;
+    let device = args.network.device().open()?;
+    let judges = Judges::open(&args.judges.files(), &device)?;
+    let size = args.size.map(usize::from);
+    ensure!(size != Some(0), "--size 0: a crop has at least one pixel");
+    let found = match &args.made {
+        Some(made) if made.is_dir() => {
+            ensure!(
+                args.model.model.is_none(),
+                "--model goes with ORIGINALS alone or a token file; two folders need none"
+            );
+            measure(
+                args,
+                &judges,
+                &mut FolderPairs::new(&args.originals, made, size)?,
+            )?
+        }
+        Some(made) => {
+            ensure!(
+                size.is_none(),
+                "--size: a token file says how its pictures were cut"
+            );
+            tokens(args, &judges, made)?
+        }
+        None => {
+            let tokenizer = default_model::load(&args.model, &args.network)?;
+            let size = crop_side(args.size.unwrap_or(SIZE), &tokenizer)?;
+            measure(
+                args,
+                &judges,
+                &mut CodecPairs::new(&tokenizer, &args.originals, size, threads)?,
+            )?
+        }
+    };
+    let Some(found) = found else {
+        say("vqlc: interrupted; nothing was measured");
+        return Ok(Exit::Interrupted);
+    };
+    if args.output.json {
+        text::print_json(&found)?;
+    } else {
+        text::print(&found.text())?;
+    }
+    Ok(if found.skipped > 0 {
+        Exit::Skipped
+    } else {
+        Exit::Ok
+    })
+}
+
+/// The pictures of a token file.
+fn tokens(
+    args: &ReconstructionArgs,
+    judges: &Judges,
+    made: &Path,
+) -> anyhow::Result<Option<Evaluation>> {
+    let file = TokenFile::open(made).with_context(|| made.display().to_string())?;
+    let tokenizer = default_model::load(&args.model, &args.network)?;
+    same_model::expect(made, file.digests(), &tokenizer)?;
+    let folder = OutputFolder::new(&args.originals);
+    let resolve = |name: &[u8]| folder.place(name).map_err(str::to_owned);
+    let mut pairs = TokenPairs::new(
+        &file,
+        made.to_path_buf(),
+        &tokenizer,
+        &resolve,
+        args.memory.limit(),
+    )?;
+    measure(args, judges, &mut pairs)
+}
+
+fn measure(
+    args: &ReconstructionArgs,
+    judges: &Judges,
+    pairs: &mut dyn Pairs,
+) -> anyhow::Result<Option<Evaluation>> {
+    let progress = Reporter::new(&args.output).progress("measuring", pairs.total(), 0);
+    let found = evaluate(pairs, judges, &mut |batch, _| {
+        progress.advance(batch.names.len() as u64, 0);
+        Ok(!interrupt::requested())
+    });
+    progress.finish();
+    Ok(found?)
+}
+
+/// `--size` as the side of crops that make whole grids.
+pub(crate) fn crop_side(size: u16, tokenizer: &vqlc_model::Tokenizer) -> anyhow::Result<usize> {
+    let side = usize::from(size);
+    ensure!(
+        side > 0 && side.is_multiple_of(tokenizer.factor()),
+        "--size {size} is not a multiple of {}",
+        tokenizer.factor()
+    );
+    Ok(side)
+}

@@ -1,0 +1,80 @@
+//! The networks that pictures are judged by, as far as the user has their weights.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use serde::Serialize;
+
+use crate::{
+    Result,
+    backbone::{EfficientNet, efficientnet_lite0, weights},
+    losses::lpips::Lpips,
+};
+
+/// Files of weights.
+#[derive(Clone, Debug, Default)]
+pub struct JudgeFiles {
+    /// EfficientNet-Lite0.
+    pub efficientnet: Option<PathBuf>,
+    /// VGG16 and LPIPS's linear layers on it: one file each, or one that holds both.
+    pub lpips_vgg: Vec<PathBuf>,
+}
+
+/// A file of weights, as a protocol names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WeightsFile {
+    /// The network.
+    pub network: &'static str,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The networks. They are always f32, whatever the judged network was trained in.
+pub struct Judges {
+    pub(super) device: Device,
+    pub(super) efficientnet: Option<EfficientNet>,
+    pub(super) lpips_vgg: Option<Lpips>,
+    used: Vec<WeightsFile>,
+}
+
+impl Judges {
+    /// Reads the networks named, for `device`.
+    ///
+    /// # Errors
+    /// Files that cannot be read or hold other networks.
+    pub fn open(files: &JudgeFiles, device: &Device) -> Result<Self> {
+        let mut judges = Self::none(device);
+        if let Some(path) = &files.efficientnet {
+            judges.efficientnet = Some(efficientnet_lite0(path, device, DType::F32)?);
+            judges.uses("EfficientNet-Lite0", path)?;
+        }
+        if !files.lpips_vgg.is_empty() {
+            judges.lpips_vgg = Some(Lpips::read(&files.lpips_vgg, device, DType::F32)?);
+            for path in &files.lpips_vgg {
+                judges.uses("LPIPS-VGG16", path)?;
+            }
+        }
+        Ok(judges)
+    }
+
+    /// No networks: PSNR and SSIM only.
+    pub fn none(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            efficientnet: None,
+            lpips_vgg: None,
+            used: Vec::new(),
+        }
+    }
+
+    fn uses(&mut self, network: &'static str, path: &Path) -> Result<()> {
+        let sha256 = weights::digest(path)?;
+        self.used.push(WeightsFile { network, sha256 });
+        Ok(())
+    }
+
+    /// The files of weights that were read.
+    pub fn used(&self) -> &[WeightsFile] {
+        &self.used
+    }
+}

@@ -1,0 +1,20 @@
+//! Pictures measured against pictures, by a protocol that is written down beside every figure.
+//!
+//! [`Pairs`] hands out originals and what became of them, both 8 bits a channel and cut alike; a [`Comparer`] compares them, with the
+//! networks that a [`Judges`] holds where the user has their weights; [`evaluate`] does both and says what was done.
+
+mod codec;
+mod compare;
+mod evaluation;
+mod judges;
+mod pairs;
+
+pub use codec::Codec;
+pub use compare::{Comparer, Comparison, PictureScores};
+pub use evaluation::{Evaluation, Protocol, evaluate};
+pub use judges::{JudgeFiles, Judges, WeightsFile};
+pub(crate) use pairs::plain;
+pub use pairs::{CodecPairs, FolderPairs, PairBatch, Pairs, Resolve, TokenPairs};
+
+/// Pictures that are looked at together.
+const BATCH: usize = 8;

@@ -1,0 +1,53 @@
+//! Where pictures and what became of them are taken from.
+
+mod codec;
+mod folders;
+mod tokens;
+
+use vqlc_model::image::Rgb;
+
+use crate::{Result, data::Skipped};
+
+pub use codec::CodecPairs;
+pub(crate) use codec::plain;
+pub use folders::FolderPairs;
+pub use tokens::{Resolve, TokenPairs};
+
+/// Some pictures; all vectors are of one length.
+#[derive(Clone, Debug, Default)]
+pub struct PairBatch {
+    /// Their names, relative to their folder.
+    pub names: Vec<String>,
+    /// The pictures.
+    pub originals: Vec<Rgb>,
+    /// What became of them, of the same sizes.
+    pub made: Vec<Rgb>,
+    /// Their token ids; empty where there are none.
+    pub ids: Vec<Vec<u32>>,
+}
+
+/// Pictures and what became of them, batch by batch, in the order of their names or records.
+pub trait Pairs {
+    /// The next ones; `None` after the last. A batch may be empty.
+    ///
+    /// # Errors
+    /// What is no single picture's fault; a picture that cannot be used is left out.
+    fn next(&mut self) -> Result<Option<PairBatch>>;
+
+    /// Pictures there are, those included that will be left out.
+    fn total(&self) -> u64;
+
+    /// The pictures left out so far, and why.
+    fn left_out(&self) -> Vec<Skipped>;
+
+    /// How both sides are cut, in a few words.
+    fn prepared(&self) -> String;
+
+    /// What made the pictures from ids, and how many ids there are to choose from; `None` where no ids are known.
+    fn model(&self) -> Option<(String, u32)>;
+}
+
+/// The rule of centre crops in words.
+fn crop_rule(size: usize) -> String {
+    format!("short side to {size} (bicubic, antialiased), centre crop {size} x {size}")
+}
