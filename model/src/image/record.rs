@@ -207,6 +207,29 @@ impl Preprocessing {
         )
     }
 
+    /// Width and height to which the picture decoded from a grid of `rows` x `cols` ids must be cropped. `original` are width and height of
+    /// the picture it was made of, where they are known: without them a whole picture keeps what was padded.
+    ///
+    /// `None` if a picture of that size does not give such a grid.
+    pub fn decoded_size(
+        &self,
+        original: Option<(u32, u32)>,
+        rows: u32,
+        cols: u32,
+    ) -> Option<(u32, u32)> {
+        let side = |ids: u32| u64::from(ids) * u64::from(self.factor);
+        let grid = (side(cols), side(rows));
+        let (width, height) = match (self.fit, original) {
+            // A crop is the same whatever it was cut from.
+            (Fit::Crop { size }, _) => (size, size),
+            (Fit::Whole { .. }, Some(size)) => size,
+            (Fit::Whole { .. }, None) => {
+                return Some((u32::try_from(grid.0).ok()?, u32::try_from(grid.1).ok()?));
+            }
+        };
+        (self.network_size(width, height) == grid).then(|| self.content_size(width, height))
+    }
+
     /// Prepares every view of a picture. Needs about 15 bytes for each pixel of [`Self::network_size`] and view:
     /// callers that take pictures of any size should look at that first.
     ///

@@ -179,29 +179,12 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
             .file
             .get(record, &mut ids)
             .with_context(|| format!("cannot bring back {name}"))?;
-        let factor = self.tokenizer.factor();
-        let original = match self.preprocessing.fit() {
-            // A crop is the same whatever it was cut from.
-            image::Fit::Crop { size } => Some((size, size)),
-            image::Fit::Whole { .. } => self.file.size(picture)?,
-        };
-        let (width, height) = match original {
-            Some((width, height)) => {
-                let network = self.preprocessing.network_size(width, height);
-                let grid = (
-                    u64::from(cols) * factor as u64,
-                    u64::from(rows) * factor as u64,
-                );
-                if network != grid {
-                    let message = format!(
-                        "{name}: its size of {width} x {height} pixels does not go with a grid of {rows} x {cols} ids"
-                    );
-                    return Err(fail(Exit::Damaged, message));
-                }
-                let (width, height) = self.preprocessing.content_size(width, height);
-                (width as usize, height as usize)
-            }
-            None => (cols as usize * factor, rows as usize * factor),
+        let original = self.file.size(picture)?;
+        let Some((width, height)) = self.preprocessing.decoded_size(original, rows, cols) else {
+            let message = format!(
+                "{name}: a picture of its recorded size does not give a grid of {rows} x {cols} ids"
+            );
+            return Err(fail(Exit::Damaged, message));
         };
         let record = Ids {
             ids,
@@ -210,8 +193,8 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
             target: Target {
                 name,
                 place,
-                width,
-                height,
+                width: width as usize,
+                height: height as usize,
             },
         };
         let need = self.need(&record);

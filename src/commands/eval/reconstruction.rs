@@ -127,13 +127,7 @@ fn tokens(
     same_model::expect(made, file.digests(), &tokenizer)?;
     let folder = OutputFolder::new(&args.originals);
     let resolve = |name: &[u8]| folder.place(name).map_err(str::to_owned);
-    let mut pairs = TokenPairs::new(
-        &file,
-        made.to_path_buf(),
-        &tokenizer,
-        &resolve,
-        args.memory.limit(),
-    )?;
+    let mut pairs = TokenPairs::new(&file, made, &tokenizer, &resolve, args.memory.limit())?;
     measure(args, judges, &mut pairs)
 }
 

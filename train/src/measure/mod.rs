@@ -5,9 +5,12 @@
 
 mod codec;
 mod compare;
+mod cut;
+mod decode;
 mod evaluation;
 mod judges;
 mod pairs;
+mod sets;
 
 pub use codec::Codec;
 pub use compare::{Comparer, Comparison, PictureScores};
@@ -15,6 +18,7 @@ pub use evaluation::{Evaluation, Protocol, evaluate};
 pub use judges::{JudgeFiles, Judges, WeightsFile};
 pub(crate) use pairs::plain;
 pub use pairs::{CodecPairs, FolderPairs, PairBatch, Pairs, Resolve, TokenPairs};
+pub use sets::{FolderSet, PictureSet, TokenPictures};
 
 /// Pictures that are looked at together.
 const BATCH: usize = 8;

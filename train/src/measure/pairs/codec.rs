@@ -6,7 +6,7 @@ use super::{PairBatch, Pairs};
 use crate::{
     Result,
     data::{Loader, LoaderOptions, Order, Pictures, Skipped, Source},
-    measure::{BATCH, Codec},
+    measure::{BATCH, Codec, cut::crop_rule},
 };
 use vqlc_model::image::{Rgb, to_rgb8};
 
@@ -73,7 +73,7 @@ impl Pairs for CodecPairs<'_> {
     }
 
     fn prepared(&self) -> String {
-        super::crop_rule(self.size)
+        crop_rule(self.size)
     }
 
     fn model(&self) -> Option<(String, u32)> {

@@ -6,13 +6,13 @@ use std::{
 };
 
 use rayon::prelude::*;
-use vqlc_model::image::{Fit, Preprocessing, ReadOptions, Rgb, Views, read, to_rgb8};
+use vqlc_model::image::Rgb;
 
-use super::{PairBatch, Pairs, crop_rule};
+use super::{PairBatch, Pairs};
 use crate::{
     Result,
     data::{Pictures, Skipped},
-    measure::BATCH,
+    measure::{BATCH, cut::Cut},
 };
 
 /// The pictures of two folders that have the same names but for their endings.
@@ -21,8 +21,7 @@ pub struct FolderPairs {
     made: Pictures,
     /// For each of `made`, the original of its name, or why there is none.
     partners: Vec<Result<usize, String>>,
-    /// Cuts both sides.
-    crop: Option<(usize, Preprocessing)>,
+    cut: Cut,
     next: usize,
     left_out: Vec<Skipped>,
 }
@@ -39,20 +38,11 @@ impl FolderPairs {
             Pictures::scan(originals, true)?,
             Pictures::scan(made, true)?,
         );
-        let crop = match size {
-            Some(size) => {
-                let fit = Fit::Crop {
-                    size: u32::try_from(size).unwrap_or(u32::MAX),
-                };
-                Some((size, Preprocessing::new(fit, Views::Center, 1, [255; 3])?))
-            }
-            None => None,
-        };
         Ok(Self {
             partners: partners(&originals, &made),
             originals,
             made,
-            crop,
+            cut: Cut::new(size)?,
             next: 0,
             left_out: Vec::new(),
         })
@@ -60,18 +50,10 @@ impl FolderPairs {
 
     fn load(&self, index: usize) -> Result<(Rgb, Rgb), String> {
         let original = self.partners[index].clone()?;
-        let one = |pictures: &Pictures, index: usize| -> Result<Rgb, String> {
+        let one = |pictures: &Pictures, index: usize| {
             let path = pictures.folder().join(pictures.name(index));
-            let rgb = read(&path, &ReadOptions::default())
-                .map_err(|e| format!("{}: {e}", path.display()))?;
-            match &self.crop {
-                None => Ok(rgb),
-                Some((size, crop)) => {
-                    let prepared = crop.prepare(&rgb).map_err(|e| e.to_string())?;
-                    to_rgb8(&prepared.views[0], *size, *size, *size, *size)
-                        .map_err(|e| e.to_string())
-                }
-            }
+            let cut = self.cut.read(&path);
+            cut.map_err(|reason| format!("{}: {reason}", path.display()))
         };
         let (original, made) = (one(&self.originals, original)?, one(&self.made, index)?);
         let size = |rgb: &Rgb| format!("{} x {}", rgb.width, rgb.height);
@@ -166,9 +148,6 @@ impl Pairs for FolderPairs {
     }
 
     fn prepared(&self) -> String {
-        match &self.crop {
-            Some((size, _)) => crop_rule(*size),
-            None => "pictures as they are".to_owned(),
-        }
+        self.cut.words()
     }
 }

@@ -46,8 +46,3 @@ pub trait Pairs {
     /// What made the pictures from ids, and how many ids there are to choose from; `None` where no ids are known.
     fn model(&self) -> Option<(String, u32)>;
 }
-
-/// The rule of centre crops in words.
-fn crop_rule(size: usize) -> String {
-    format!("short side to {size} (bicubic, antialiased), centre crop {size} x {size}")
-}
