@@ -7,16 +7,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 use vqlc_model::image::Rgb;
 
-use super::Judges;
+use super::{Cloud, FeatureNetwork, Judges};
 use crate::{
     Error, Result,
-    backbone::{EfficientNet, fd_features},
     losses::perceptual::perceptual_distances,
-    metrics::{Luma, Moments, Pair, SsimBorder, frechet_distance},
+    metrics::{Luma, Pair, SsimBorder, frechet_distance},
 };
-
-/// Numbers of [`fd_features`].
-const FD_FEATURES: usize = 320;
 
 /// How near one picture came. What has no weights is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -75,8 +71,8 @@ pub struct Comparer<'a> {
     judges: &'a Judges,
     pictures: u64,
     sums: PictureScores,
-    /// Features of the originals and of what became of them.
-    clouds: [Moments; 2],
+    /// What the networks that distances are taken on saw, of the originals and of what became of them.
+    clouds: [Vec<Cloud>; 2],
     square: bool,
     /// Width and height of the pictures.
     sizes: BTreeSet<(u32, u32)>,
@@ -99,7 +95,7 @@ impl<'a> Comparer<'a> {
                 perceptual: zero(judges.efficientnet.is_some()),
                 lpips_vgg: zero(judges.lpips_vgg.is_some()),
             },
-            clouds: [Moments::new(FD_FEATURES)?, Moments::new(FD_FEATURES)?],
+            clouds: [Cloud::all(judges, false)?, Cloud::all(judges, false)?],
             square: true,
             sizes: BTreeSet::new(),
         })
@@ -142,6 +138,7 @@ impl<'a> Comparer<'a> {
         scores: &mut [PictureScores],
     ) -> Result<()> {
         let judges = self.judges;
+        self.features(originals, made)?;
         if judges.efficientnet.is_none() && judges.lpips_vgg.is_none() {
             return Ok(());
         }
@@ -152,7 +149,6 @@ impl<'a> Comparer<'a> {
             for (score, distance) in scores.iter_mut().zip(distances) {
                 score.perceptual = Some(distance.into());
             }
-            self.features(network, originals, made)?;
         }
         if let Some(network) = &judges.lpips_vgg {
             let distances = network.distances(&a, &b)?.to_vec1::<f32>()?;
@@ -163,16 +159,15 @@ impl<'a> Comparer<'a> {
         Ok(())
     }
 
-    fn features(&mut self, network: &EfficientNet, originals: &[Rgb], made: &[Rgb]) -> Result<()> {
-        // The network of that distance takes squares; one picture of another shape, and there is none of the whole set.
+    fn features(&mut self, originals: &[Rgb], made: &[Rgb]) -> Result<()> {
         self.square &= originals.iter().all(|rgb| rgb.width == rgb.height);
-        if !self.square {
-            return Ok(());
-        }
-        for (cloud, pictures) in self.clouds.iter_mut().zip([originals, made]) {
-            let features =
-                fd_features(network, pictures, &self.judges.device)?.to_dtype(DType::F64)?;
-            cloud.add(&features.flatten_all()?.to_vec1()?)?;
+        for (clouds, pictures) in self.clouds.iter_mut().zip([originals, made]) {
+            for cloud in clouds {
+                // One picture of another shape, and there is no distance of the whole set.
+                if self.square || !cloud.network().squares_only() {
+                    cloud.add(self.judges, pictures)?;
+                }
+            }
         }
         Ok(())
     }
@@ -203,8 +198,19 @@ impl<'a> Comparer<'a> {
     pub fn finish(&self) -> Result<Comparison> {
         let (count, sums) = (self.pictures as f64, &self.sums);
         let mean = |sum: f64| sum / count;
-        let [originals, made] = &self.clouds;
-        let fd = self.judges.efficientnet.is_some() && self.square && originals.count() > 1;
+        let distance = |network: FeatureNetwork| {
+            let [a, b] = self
+                .clouds
+                .each_ref()
+                .map(|clouds| clouds.iter().find(|cloud| cloud.network() == network));
+            let complete = self.pictures > 1 && (self.square || !network.squares_only());
+            match (a, b) {
+                (Some(a), Some(b)) if complete => {
+                    frechet_distance(&a.moments, &b.moments).map(Some)
+                }
+                _ => Ok(None),
+            }
+        };
         Ok(Comparison {
             pictures: self.pictures,
             mean: PictureScores {
@@ -214,7 +220,7 @@ impl<'a> Comparer<'a> {
                 perceptual: sums.perceptual.map(mean),
                 lpips_vgg: sums.lpips_vgg.map(mean),
             },
-            fd_efflite0: fd.then(|| frechet_distance(originals, made)).transpose()?,
+            fd_efflite0: distance(FeatureNetwork::EfficientNet)?,
         })
     }
 }

@@ -27,7 +27,7 @@ pub struct Protocol {
 }
 
 /// Name and version of the program, as a protocol says them.
-const PROGRAM: &str = concat!("vqlc ", env!("CARGO_PKG_VERSION"));
+pub(super) const PROGRAM: &str = concat!("vqlc ", env!("CARGO_PKG_VERSION"));
 
 impl fmt::Display for Protocol {
     /// One line.

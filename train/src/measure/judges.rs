@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use serde::Serialize;
 
+use super::FeatureNetwork;
 use crate::{
     Result,
     backbone::{EfficientNet, efficientnet_lite0, weights},
@@ -71,6 +72,13 @@ impl Judges {
         let sha256 = weights::digest(path)?;
         self.used.push(WeightsFile { network, sha256 });
         Ok(())
+    }
+
+    /// Whether there is this network.
+    pub fn has(&self, network: FeatureNetwork) -> bool {
+        match network {
+            FeatureNetwork::EfficientNet => self.efficientnet.is_some(),
+        }
     }
 
     /// The files of weights that were read.
