@@ -117,13 +117,13 @@ impl Conv {
         vb: &VarBuilder,
         conv: &str,
         norm: &str,
-        shape: (usize, usize, usize),
+        (outputs, inputs, side): (usize, usize, usize),
         stride: usize,
     ) -> Result<Self> {
-        let (weight, bias) = folded(vb, conv, norm, shape, EPS)?;
+        let (weight, bias) = folded(vb, conv, norm, [outputs, inputs, side, side], EPS)?;
         let window = Window {
             stride,
-            ..Window::same(shape.2 / 2)
+            ..Window::same(side / 2)
         };
         Ok(Self {
             weight,

@@ -191,10 +191,10 @@ impl Conv {
         vb: &VarBuilder,
         conv: &str,
         norm: &str,
-        shape: (usize, usize, usize),
+        (outputs, inputs, side): (usize, usize, usize),
         stride: usize,
     ) -> Result<Self> {
-        let (weight, bias) = folded(vb, conv, norm, shape, EPS)?;
+        let (weight, bias) = folded(vb, conv, norm, [outputs, inputs, side, side], EPS)?;
         Ok(Self {
             weight,
             bias,

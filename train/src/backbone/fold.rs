@@ -3,21 +3,21 @@
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-/// Weight `[outputs, inputs, side, side]` and bias `[outputs]`, f32, of the convolution `conv` (without a bias) followed by the batch
+/// Weight `shape` (`[outputs, inputs, rows, columns]`) and bias `[outputs]`, f32, of the convolution `conv` (without a bias) followed by the batch
 /// normalisation `norm`; computed in f64. The ranges for random weights keep activations of the order of one.
 pub(super) fn folded(
     vb: &VarBuilder,
     conv: &str,
     norm: &str,
-    (outputs, inputs, side): (usize, usize, usize),
+    shape: [usize; 4],
     eps: f64,
 ) -> Result<(Tensor, Tensor)> {
-    let range = (3.0 / (inputs * side * side) as f64).sqrt();
+    let [outputs, inputs, rows, columns] = shape;
+    let range = (3.0 / (inputs * rows * columns) as f64).sqrt();
     let uniform = |lo, up| Init::Uniform { lo, up };
-    let shape = (outputs, inputs, side, side);
     let weight = vb
         .pp(conv)
-        .get_with_hints(shape, "weight", uniform(-range, range))?;
+        .get_with_hints(&shape, "weight", uniform(-range, range))?;
     let norm = vb.pp(norm);
     let get = |name, lo, up| {
         norm.get_with_hints(outputs, name, uniform(lo, up))?

@@ -24,6 +24,7 @@ mod clip_rn50;
 mod efficientnet;
 mod fd;
 mod fold;
+mod inception;
 mod kind;
 pub(crate) mod weights;
 
@@ -36,6 +37,9 @@ pub use clip::{ClipOutput, ClipShape, ClipVision};
 pub use clip_rn50::ClipRn50;
 pub use efficientnet::{EfficientNet, spatial_mean};
 pub use fd::fd_features;
+pub use inception::{
+    CLASSES as INCEPTION_CLASSES, FEATURES as INCEPTION_FEATURES, InceptionOutput, InceptionV3,
+};
 pub use kind::{BackboneKind, Card};
 
 use crate::{Error, Result};

@@ -8,6 +8,7 @@ mod discriminator;
 mod dit;
 mod efficientnet;
 mod gpt;
+mod inception;
 mod ldm;
 mod lpips;
 mod metrics;
@@ -22,6 +23,7 @@ pub use discriminator::compare_discriminator;
 pub use dit::compare_dit;
 pub use efficientnet::compare_efficientnet;
 pub use gpt::compare_gpt;
+pub use inception::compare_inception;
 pub use ldm::compare_ldm;
 pub use lpips::compare_lpips;
 pub use metrics::compare_metrics;
@@ -41,13 +43,14 @@ pub type Compare = fn(&Path, &Device) -> Result<Vec<Comparison>>;
 
 /// The files of a reference folder that this crate's parts are compared with, and how. (EfficientNet's needs its weights, and the
 /// metrics know no device.)
-pub const CASES: [(&str, Compare); 11] = [
+pub const CASES: [(&str, Compare); 12] = [
     ("adam_steps.safetensors", compare_adam_steps),
     ("adaptive_weight.safetensors", compare_adaptive_weight),
     ("clip_vision.safetensors", compare_clip),
     ("discriminator.safetensors", compare_discriminator),
     ("dit.safetensors", compare_dit),
     ("gpt.safetensors", compare_gpt),
+    ("inception.safetensors", compare_inception),
     ("ldm.safetensors", compare_ldm),
     ("lpips.safetensors", compare_lpips),
     ("quantizer_variants.safetensors", compare_quantizer_variants),
