@@ -14,6 +14,9 @@ pub(crate) struct JudgeArgs {
     /// LPIPS on VGG16: torchvision's weights and the lpips package's vgg.pth, once for each file
     #[arg(long, value_name = "FILE")]
     lpips_vgg: Vec<PathBuf>,
+    /// FID's Inception, pytorch-fid's pt_inception-2015-12-05-6726825d.pth: rFID, FID, Inception Score
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
 }
 
 impl JudgeArgs {
@@ -22,6 +25,7 @@ impl JudgeArgs {
         JudgeFiles {
             efficientnet: self.efficientnet.clone(),
             lpips_vgg: self.lpips_vgg.clone(),
+            inception: self.inception.clone(),
         }
     }
 }

@@ -42,6 +42,9 @@ pub struct Comparison {
     /// Fréchet distance on EfficientNet-Lite0's features (FD-EffLite0; not an FID), of two square pictures or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fd_efflite0: Option<f64>,
+    /// Fréchet distance on the features of FID's Inception between originals and reconstructions, of two pictures or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rfid: Option<f64>,
 }
 
 impl Comparison {
@@ -52,6 +55,7 @@ impl Comparison {
             ("perceptual", mean.perceptual, 4),
             ("LPIPS-VGG16", mean.lpips_vgg, 4),
             ("FD-EffLite0", self.fd_efflite0, 1),
+            ("rFID", self.rfid, 3),
         ];
         let mut rows = vec![
             ("PSNR", format!("{:.2} dB", mean.psnr)),
@@ -221,6 +225,7 @@ impl<'a> Comparer<'a> {
                 lpips_vgg: sums.lpips_vgg.map(mean),
             },
             fd_efflite0: distance(FeatureNetwork::EfficientNet)?,
+            rfid: distance(FeatureNetwork::Inception)?,
         })
     }
 }

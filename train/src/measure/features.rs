@@ -4,23 +4,30 @@ use candle_core::DType;
 use vqlc_model::image::Rgb;
 
 use super::Judges;
-use crate::{Result, backbone::fd_features, metrics::Moments};
+use crate::{
+    Result,
+    backbone::{INCEPTION_FEATURES, fd_features},
+    metrics::Moments,
+};
 
 /// The networks whose features make a distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureNetwork {
     /// EfficientNet-Lite0: 320 numbers, of square pictures.
     EfficientNet,
+    /// FID's Inception: 2,048 numbers.
+    Inception,
 }
 
 impl FeatureNetwork {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::EfficientNet];
+    pub const ALL: [Self; 2] = [Self::EfficientNet, Self::Inception];
 
     /// Numbers of a picture.
     fn dims(self) -> usize {
         match self {
             Self::EfficientNet => 320,
+            Self::Inception => INCEPTION_FEATURES,
         }
     }
 
@@ -28,6 +35,7 @@ impl FeatureNetwork {
     pub fn squares_only(self) -> bool {
         match self {
             Self::EfficientNet => true,
+            Self::Inception => false,
         }
     }
 
@@ -35,6 +43,7 @@ impl FeatureNetwork {
     pub fn distance(self) -> &'static str {
         match self {
             Self::EfficientNet => "FD-EffLite0",
+            Self::Inception => "FID",
         }
     }
 }
@@ -47,6 +56,8 @@ pub struct Cloud {
     pub moments: Moments,
     /// All features, `[pictures, dims]`, where they were to be kept.
     pub kept: Option<Vec<f32>>,
+    /// Inception: the classifier's output without its bias, `[pictures, 1008]`, where features were to be kept.
+    pub logits: Vec<f32>,
 }
 
 impl Cloud {
@@ -64,6 +75,7 @@ impl Cloud {
                     network,
                     moments: Moments::new(network.dims())?,
                     kept: keep.then(Vec::new),
+                    logits: Vec::new(),
                 })
             })
             .collect()
@@ -79,12 +91,25 @@ impl Cloud {
     /// # Errors
     /// A picture that it does not take; a tensor operation's.
     pub fn add(&mut self, judges: &Judges, pictures: &[Rgb]) -> Result<()> {
-        let features = match (self.network, &judges.efficientnet) {
-            (FeatureNetwork::EfficientNet, Some(network)) => {
-                fd_features(network, pictures, &judges.device)?
-            }
-            // No cloud is made where there is no network.
-            (FeatureNetwork::EfficientNet, None) => return Ok(()),
+        let features = match self.network {
+            FeatureNetwork::EfficientNet => (judges.efficientnet.as_ref())
+                .map(|network| fd_features(network, pictures, &judges.device))
+                .transpose()?,
+            FeatureNetwork::Inception => match &judges.inception {
+                Some(network) => {
+                    let seen = network.features(pictures)?;
+                    if self.kept.is_some() {
+                        self.logits
+                            .extend(seen.logits_without_bias.flatten_all()?.to_vec1::<f32>()?);
+                    }
+                    Some(seen.pool)
+                }
+                None => None,
+            },
+        };
+        // No cloud is made where there is no network.
+        let Some(features) = features else {
+            return Ok(());
         };
         let features = features.flatten_all()?;
         self.moments

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::FeatureNetwork;
 use crate::{
     Result,
-    backbone::{EfficientNet, efficientnet_lite0, weights},
+    backbone::{EfficientNet, InceptionV3, efficientnet_lite0, weights},
     losses::lpips::Lpips,
 };
 
@@ -19,6 +19,8 @@ pub struct JudgeFiles {
     pub efficientnet: Option<PathBuf>,
     /// VGG16 and LPIPS's linear layers on it: one file each, or one that holds both.
     pub lpips_vgg: Vec<PathBuf>,
+    /// FID's Inception.
+    pub inception: Option<PathBuf>,
 }
 
 /// A file of weights, as a protocol names it.
@@ -35,6 +37,7 @@ pub struct Judges {
     pub(super) device: Device,
     pub(super) efficientnet: Option<EfficientNet>,
     pub(super) lpips_vgg: Option<Lpips>,
+    pub(super) inception: Option<InceptionV3>,
     used: Vec<WeightsFile>,
 }
 
@@ -55,6 +58,10 @@ impl Judges {
                 judges.uses("LPIPS-VGG16", path)?;
             }
         }
+        if let Some(path) = &files.inception {
+            judges.inception = Some(InceptionV3::read(path, device)?);
+            judges.uses("Inception", path)?;
+        }
         Ok(judges)
     }
 
@@ -64,6 +71,7 @@ impl Judges {
             device: device.clone(),
             efficientnet: None,
             lpips_vgg: None,
+            inception: None,
             used: Vec::new(),
         }
     }
@@ -78,6 +86,7 @@ impl Judges {
     pub fn has(&self, network: FeatureNetwork) -> bool {
         match network {
             FeatureNetwork::EfficientNet => self.efficientnet.is_some(),
+            FeatureNetwork::Inception => self.inception.is_some(),
         }
     }
 
