@@ -1,5 +1,6 @@
 //! `vqlc eval`: figures of tokenizers and of what learned from their tokens.
 
+mod codebook;
 pub(crate) mod reconstruction;
 mod vit;
 
@@ -16,6 +17,8 @@ pub(crate) struct EvalArgs {
 
 #[derive(Subcommand)]
 enum EvalCommand {
+    /// Measure how token files use their codebook, and what an entropy coder would save
+    Codebook(codebook::CodebookArgs),
     /// Measure what became of pictures: a tokenizer's, a token file's or another program's
     Reconstruction(Box<reconstruction::ReconstructionArgs>),
     /// Measure a classifier on labelled token files
@@ -24,6 +27,7 @@ enum EvalCommand {
 
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     match args.command {
+        EvalCommand::Codebook(args) => codebook::run(&args),
         EvalCommand::Reconstruction(args) => reconstruction::run(&args),
         EvalCommand::Vit(args) => vit::run(&args),
     }

@@ -1,6 +1,11 @@
 //! How a codebook's entries are used.
 
-use crate::{Error, Result};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+
+use crate::{Error, Result, files::write_whole};
 
 /// How often each entry was chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +74,44 @@ impl Usage {
         });
         terms.sum::<f64>().exp()
     }
+}
+
+/// How much of a codebook some tokens use (paper section 4.1).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct UsageShare {
+    /// Tokens counted.
+    pub tokens: u64,
+    /// Share of the entries used at least once.
+    pub utilisation: f64,
+    /// exp of the entropy of the ids.
+    pub perplexity: f64,
+}
+
+impl UsageShare {
+    /// Of what was counted.
+    pub fn of(usage: &Usage) -> Self {
+        Self {
+            tokens: usage.tokens(),
+            utilisation: usage.share(),
+            perplexity: usage.perplexity(),
+        }
+    }
+}
+
+/// Writes counts as safetensors: i64 `[K]` under each name.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_counts(path: &Path, counts: &[(&str, &Usage)]) -> Result<()> {
+    let tensors = counts.iter().map(|(name, usage)| {
+        let counts: Vec<i64> = usage.counts.iter().map(|&c| c as i64).collect();
+        let entries = counts.len();
+        Ok((*name, Tensor::from_vec(counts, entries, &Device::Cpu)?))
+    });
+    let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
+    let bytes =
+        safetensors::serialize(tensors, None).map_err(|e| Error::malformed(path, e.to_string()))?;
+    write_whole(path, &bytes)
 }
 
 /// How the last tokens of a run used the entries: counts of so many tokens, shown until the next as many are there.

@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub use report::StepReport;
-pub use usage::{UsageCounts, UsageOptions, UsageReport, UsageShare, count_usage};
+pub use usage::{UsageCounts, UsageOptions, UsageReport, count_usage};
 
 use build::Perceptual;
 

@@ -2,43 +2,20 @@
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use super::{Progress, TokenizerTrainer, build::augment};
 use crate::{
     Error, Result,
     data::{Augment, Batch, Loader, Order, Source, check},
-    files::write_whole,
     measure::{Codec, plain},
-    metrics::Usage,
+    metrics::{Usage, UsageShare, write_counts},
 };
 
 /// Says how far a long count is so many times.
 const NOTES: f64 = 10.0;
 /// Keeps the crops that are counted apart from those that were learnt from.
 const CROPS: u64 = 0x0075_7361_6765;
-
-/// How much of a codebook some tokens use (paper section 4.1).
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct UsageShare {
-    /// Tokens counted.
-    pub tokens: u64,
-    /// Share of the entries used at least once.
-    pub utilisation: f64,
-    /// exp of the entropy of the ids.
-    pub perplexity: f64,
-}
-
-impl UsageShare {
-    fn of(usage: &Usage) -> Self {
-        Self {
-            tokens: usage.tokens(),
-            utilisation: usage.share(),
-            perplexity: usage.perplexity(),
-        }
-    }
-}
 
 /// Utilisation over the training pictures.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -103,17 +80,7 @@ impl UsageCounts {
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let tensors = [("plain", &self.plain), ("crops", &self.crops)]
-            .into_iter()
-            .map(|(name, usage)| {
-                let counts: Vec<i64> = usage.counts().iter().map(|&c| c as i64).collect();
-                let entries = counts.len();
-                Ok((name, Tensor::from_vec(counts, entries, &Device::Cpu)?))
-            });
-        let tensors: Vec<(&str, Tensor)> = tensors.collect::<Result<_>>()?;
-        let bytes = safetensors::serialize(tensors, None)
-            .map_err(|e| Error::malformed(path, e.to_string()))?;
-        write_whole(path, &bytes)
+        write_counts(path, &[("plain", &self.plain), ("crops", &self.crops)])
     }
 }
 

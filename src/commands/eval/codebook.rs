@@ -1,0 +1,296 @@
+//! `vqlc eval codebook`: how token files use their codebook, and what their ids carry.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde::Serialize;
+use vqlc_format::{Mapped, TokenFile};
+use vqlc_train::metrics::{
+    CodeLengths, Conditional, EntropyReport, IdStatistics, UsageShare, write_counts,
+};
+
+use crate::{
+    cli::{ForceArgs, OutputArgs},
+    default_model,
+    exit::{Exit, fail},
+    interrupt,
+    outputs::may_write,
+    report::{Reporter, say},
+    same_model::Comparison,
+    text,
+};
+
+const EXAMPLES: &str = "\
+First views only: others show the same pictures. The files must be of one tokenizer; they are read one behind the other.
+
+Entropies are those of the shares counted and too small on average: with a large codebook most pairs of neighbours are seen once, and \
+those given a neighbour say little. What a coder can save is said by the adaptive codes: they learn the ids while they write them, know \
+nothing beforehand, and their bits are what an arithmetic coder would write. Such a coder reads its files from the beginning only. \
+adaptive_since_mark in --json is the last tenth of the pictures. \
+Memory grows with the number of distinct pairs of neighbours, by about 70 bytes for each token of new ones.
+
+Examples:
+  vqlc eval codebook train.vqt
+  vqlc eval codebook --counts counts.safetensors shards/*.vqt
+  vqlc eval codebook --model run/model.safetensors --json val.vqt";
+
+/// The last of so many parts of the pictures is measured by itself too.
+const PARTS: u64 = 10;
+/// Entries that are counted, as many as the network may have.
+const MOST_ENTRIES: u32 = 1 << 24;
+
+/// `vqlc eval codebook FILES`
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CodebookArgs {
+    /// Token files of one tokenizer
+    #[arg(value_name = "FILES", required = true)]
+    files: Vec<PathBuf>,
+    /// Refuse files that this model's tokenizer did not make
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Write the counts of every entry to this file (safetensors: plain, i64)
+    #[arg(long, value_name = "FILE")]
+    counts: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What was found, and in what.
+#[derive(Serialize)]
+struct Found {
+    files: Vec<Measured>,
+    codebook_size: u32,
+    codebook_digest: String,
+    /// Which views were counted.
+    views: &'static str,
+    pictures: u64,
+    bits_stored: u32,
+    used: usize,
+    #[serde(flatten)]
+    usage: UsageShare,
+    /// Bits a token.
+    bits: EntropyReport,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    file: String,
+    content: String,
+    pictures: u64,
+}
+
+pub(crate) fn run(args: &CodebookArgs) -> anyhow::Result<Exit> {
+    let reporter = Reporter::new(&args.output);
+    if let Some(path) = &args.counts {
+        may_write(path, args.force.force)?;
+    }
+    let files = open(&args.files, args.model.as_deref())?;
+    let pictures: u64 = files.iter().map(|(_, file)| file.pictures()).sum();
+    ensure!(pictures > 0, "there is no picture in the token files");
+    interrupt::install()?;
+    let first = &files[0].1;
+    let mut statistics = IdStatistics::new(first.codebook_size() as usize);
+    let progress = reporter.progress("counting", pictures, 0);
+    let last_part = pictures - pictures.div_ceil(PARTS);
+    let mut ids = Vec::new();
+    let mut done = 0;
+    for (path, file) in &files {
+        let name = || path.display().to_string();
+        for picture in 0..file.pictures() {
+            if interrupt::requested() {
+                progress.finish();
+                say("vqlc: interrupted while counting; nothing was written");
+                return Ok(Exit::Interrupted);
+            }
+            if done == last_part && done > 0 {
+                statistics.mark();
+            }
+            let record = picture * file.views().len() as u64;
+            let (_, cols) = file.get(record, &mut ids).with_context(name)?;
+            statistics.add(&ids, cols as usize).with_context(name)?;
+            done += 1;
+            progress.reach(done);
+        }
+    }
+    progress.finish();
+    let usage = statistics.usage();
+    let found = Found {
+        files: files
+            .iter()
+            .map(|(path, file)| Measured {
+                file: path.display().to_string(),
+                content: file.content().to_string(),
+                pictures: file.pictures(),
+            })
+            .collect(),
+        codebook_size: first.codebook_size(),
+        codebook_digest: first.digests().codebook.to_string(),
+        views: "first",
+        pictures,
+        bits_stored: first.bits(),
+        used: usage.used(),
+        usage: UsageShare::of(usage),
+        bits: statistics.report(),
+    };
+    if args.output.json {
+        text::print_json(&found)?;
+    } else {
+        text::print(&found.lines(args.output.verbose))?;
+    }
+    if let Some(path) = &args.counts {
+        write_counts(path, &[("plain", usage)])?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Opens the files and sees that their ids mean the same things and that none is there twice.
+fn open(
+    paths: &[PathBuf],
+    model: Option<&Path>,
+) -> anyhow::Result<Vec<(PathBuf, TokenFile<Mapped>)>> {
+    let model = model
+        .map(|path| default_model::digests(Some(path)))
+        .transpose()?;
+    let mut files: Vec<(PathBuf, TokenFile<Mapped>)> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let name = path.display();
+        let file = TokenFile::open(path).with_context(|| name.to_string())?;
+        ensure!(
+            file.codebook_size() <= MOST_ENTRIES,
+            "{name}: a codebook of {} entries; up to {} can be counted",
+            text::count(file.codebook_size().into()),
+            text::count(MOST_ENTRIES.into())
+        );
+        if let Some(model) = &model {
+            let comparison = Comparison::of(file.digests(), model);
+            if !comparison.same_ids() {
+                let why = comparison.why();
+                return Err(fail(Exit::WrongModel, format!("{name}: {why}")));
+            }
+        }
+        if let Some((first_path, first)) = files.first() {
+            let first_name = first_path.display();
+            let differences = first.digests().differences(file.digests());
+            if let Some((part, expected, found)) = differences.first() {
+                let why = format!(
+                    "{name}: another tokenizer's: {part} digest: expected {} (as in {first_name}), found {}; measure its files by themselves",
+                    expected.short(),
+                    found.short()
+                );
+                return Err(fail(Exit::WrongModel, why));
+            }
+            ensure!(
+                first.codebook_size() == file.codebook_size(),
+                "{name}: {} entries, but {first_name} has {} under the same digest",
+                file.codebook_size(),
+                first.codebook_size()
+            );
+        }
+        if let Some((twin, _)) = files.iter().find(|(_, f)| f.content() == file.content()) {
+            let twin = twin.display();
+            anyhow::bail!("{name}: the same content as {twin}; name each file once");
+        }
+        files.push((path.clone(), file));
+    }
+    Ok(files)
+}
+
+impl Found {
+    fn lines(&self, verbose: bool) -> String {
+        let mut out = String::new();
+        let mut line = |key: &str, value: String| out += &format!("{key:<18}{value}\n");
+        let files = text::things(self.files.len() as u64, "file");
+        let pictures = text::things(self.pictures, "picture");
+        line(
+            "measured",
+            format!("{pictures} in {files}, their first views"),
+        );
+        for file in self.files.iter().filter(|_| verbose) {
+            let pictures = text::things(file.pictures, "picture");
+            line(
+                "",
+                format!("{}, {pictures}, content {}", file.file, file.content),
+            );
+        }
+        line(
+            "codebook",
+            format!(
+                "{} entries, digest {}",
+                text::count(self.codebook_size.into()),
+                self.codebook_digest
+            ),
+        );
+        line(
+            "used",
+            format!(
+                "{:.2} % of the entries ({}) by {} tokens, perplexity {:.0}",
+                100.0 * self.usage.utilisation,
+                text::count(self.used as u64),
+                text::count(self.usage.tokens),
+                self.usage.perplexity
+            ),
+        );
+        line(
+            "seen once",
+            percent(
+                self.bits.seen_once,
+                "of the tokens have an id that no other has",
+            ),
+        );
+        out + &self.bits()
+    }
+
+    fn bits(&self) -> String {
+        let bits = &self.bits;
+        let mut out = String::from("\nbits a token\n");
+        let mut line = |key: &str, bits: f64, what: &str| {
+            out += &format!("{key:<18}{bits:>7.3}  {what}\n");
+        };
+        line("stored", self.bits_stored.into(), "each id by itself");
+        line("log2 K", bits.uniform, "all entries alike");
+        line("order 0", bits.order0, "entropy of the shares, biased low");
+        line(
+            "  corrected",
+            bits.order0_corrected,
+            "by Miller and Madow, still low where many ids are seen once",
+        );
+        for (key, given) in [("given left", &bits.left), ("given up", &bits.up)] {
+            line(key, given.bits, &low(given));
+        }
+        let saved = |bits: f64| {
+            let share = 1.0 - bits / f64::from(self.bits_stored);
+            format!("reachable, saves {:.1} % of what is stored", 100.0 * share)
+        };
+        let mut both = |lengths: &CodeLengths, place: &str| {
+            line(
+                "adaptive order 0",
+                lengths.order0,
+                &format!("{}{place}", saved(lengths.order0)),
+            );
+            line(
+                "adaptive mixed",
+                lengths.neighbours,
+                &format!("{}{place}", saved(lengths.neighbours)),
+            );
+        };
+        both(&bits.adaptive, "");
+        if let Some(last) = &bits.adaptive_since_mark {
+            both(last, ", in the last tenth of the pictures");
+        }
+        out
+    }
+}
+
+fn percent(share: f64, what: &str) -> String {
+    format!("{:.2} % {what}", 100.0 * share)
+}
+
+/// How low a figure is that a neighbour is given for.
+fn low(given: &Conditional) -> String {
+    let once = percent(given.pairs_seen_once, "of the pairs are seen once");
+    format!("no coder's figure, biased low: {once}")
+}
