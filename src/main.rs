@@ -3,6 +3,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
+// Used by `eval reconstruction --against` and the report.
+#[allow(dead_code)]
+mod codecs;
 mod commands;
 mod default_model;
 mod exit;
@@ -14,6 +17,8 @@ mod names;
 mod outputs;
 mod pipeline;
 mod process;
+#[allow(dead_code)]
+mod rate;
 mod report;
 mod safe_path;
 mod same_model;

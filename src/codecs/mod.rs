@@ -1,0 +1,260 @@
+//! Other image codecs, by the programs that people use for them, for comparison at equal sizes.
+//!
+//! A size is that of the whole file that the program writes, without metadata. Each program works on one thread, so that pictures can be
+//! worked on side by side, and its files depend on no number of threads.
+
+mod recipe;
+mod search;
+#[cfg(all(test, unix))]
+pub(crate) mod tests;
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::BufWriter,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, anyhow, ensure};
+use clap::ValueEnum;
+use vqlc_model::image::{self, OutFormat, ReadOptions, Rgb};
+
+use recipe::Recipe;
+use search::nearest;
+
+/// A codec to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OtherCodec {
+    /// libjpeg-turbo's cjpeg and djpeg
+    Jpeg,
+    /// libwebp's cwebp and dwebp
+    #[value(name = "webp")]
+    WebP,
+    /// libavif's avifenc and avifdec
+    Avif,
+    /// libjxl's cjxl and djxl
+    #[value(name = "jxl")]
+    JpegXl,
+}
+
+/// A list such as `jpeg,webp`, or `all`: a value of `--against`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CodecList(pub(crate) Vec<OtherCodec>);
+
+impl std::str::FromStr for CodecList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" {
+            return Ok(Self(OtherCodec::value_variants().to_vec()));
+        }
+        let mut codecs = Vec::new();
+        for name in text.split(',') {
+            let codec = <OtherCodec as ValueEnum>::from_str(name, false)
+                .map_err(|_| format!("codecs are jpeg, webp, avif, jxl or all, not '{name}'"))?;
+            if !codecs.contains(&codec) {
+                codecs.push(codec);
+            }
+        }
+        Ok(Self(codecs))
+    }
+}
+
+/// A program that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{program} is not on the PATH: install it (package {package} in Debian and Ubuntu), or leave {codec} out"
+)]
+pub(crate) struct Missing {
+    program: &'static str,
+    package: &'static str,
+    codec: &'static str,
+}
+
+impl OtherCodec {
+    /// Its name in figures and on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpeg",
+            Self::WebP => "webp",
+            Self::Avif => "avif",
+            Self::JpegXl => "jxl",
+        }
+    }
+
+    /// Its programs, where they are installed.
+    pub(crate) fn find(self) -> Result<Tool, Missing> {
+        self.find_on(&std::env::var_os("PATH").unwrap_or_default())
+    }
+
+    /// Its programs in the folders of `path`.
+    pub(crate) fn find_on(self, path: &OsStr) -> Result<Tool, Missing> {
+        let recipe = Recipe::of(self);
+        let place = |program: &'static str| {
+            let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+            std::env::split_paths(path)
+                .map(|folder| folder.join(&file))
+                .find(|file| file.is_file())
+                .ok_or(Missing {
+                    program,
+                    package: recipe.package,
+                    codec: self.name(),
+                })
+        };
+        Ok(Tool {
+            encoder: place(recipe.encoder)?,
+            decoder: place(recipe.decoder)?,
+            codec: self,
+            recipe,
+        })
+    }
+}
+
+/// A codec's programs.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    codec: OtherCodec,
+    recipe: &'static Recipe,
+    encoder: PathBuf,
+    decoder: PathBuf,
+}
+
+/// A picture that went through a codec.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    /// Of the whole file.
+    pub(crate) bytes: u64,
+    /// The setting that made it, as arguments of the program.
+    pub(crate) setting: String,
+    /// What came back.
+    pub(crate) picture: Rgb,
+}
+
+impl Tool {
+    /// Which codec.
+    pub(crate) fn codec(&self) -> OtherCodec {
+        self.codec
+    }
+
+    /// What the encoder says of its version: one line.
+    pub(crate) fn version(&self) -> anyhow::Result<String> {
+        let said = output(&self.encoder, &[self.recipe.version.into()])?;
+        // Some say it on one stream, some on the other.
+        let lines = [said.stdout, said.stderr].map(|s| String::from_utf8_lossy(&s).into_owned());
+        let lines = lines.iter().flat_map(|text| text.lines());
+        let first = lines.map(str::trim).find(|line| !line.is_empty());
+        first
+            .map(str::to_owned)
+            .with_context(|| format!("{} says no version", self.encoder.display()))
+    }
+
+    /// How pictures are encoded, in words: for the protocol of a measurement.
+    pub(crate) fn protocol(&self) -> anyhow::Result<String> {
+        Ok(format!(
+            "{} ({}): {}",
+            self.recipe.encoder,
+            self.version()?,
+            self.recipe.words
+        ))
+    }
+
+    /// The picture as the file whose size is nearest to `bytes` among those tried: the settings on both sides of that size, found by
+    /// bisection, and the next ones, as sizes do not always grow with quality. Where even the smallest file is larger, that one.
+    ///
+    /// # Errors
+    /// A program that cannot be started or fails, and what it wrote that is no picture of the same size.
+    pub(crate) fn nearest(&self, picture: &Rgb, bytes: u64) -> anyhow::Result<Coded> {
+        let mut coded = self.curve(picture, &[bytes])?;
+        coded.pop().context("no size was asked for")
+    }
+
+    /// The same for each of several sizes; no setting is encoded twice.
+    ///
+    /// # Errors
+    /// As [`Tool::nearest`].
+    pub(crate) fn curve(&self, picture: &Rgb, sizes: &[u64]) -> anyhow::Result<Vec<Coded>> {
+        let folder = tempfile::tempdir().context("cannot make a folder for temporary files")?;
+        let input = folder.path().join(format!("in.{}", self.recipe.input));
+        write(picture, &input)?;
+        let coded = |setting: u32| folder.path().join(format!("{setting}.coded"));
+        let mut tried = BTreeMap::new();
+        let mut encode = |setting: u32| {
+            let out = coded(setting);
+            run(&self.encoder, &self.recipe.encode(setting, &input, &out))?;
+            let length = out.metadata().map(|file| file.len());
+            length.with_context(|| format!("{} wrote no file", self.encoder.display()))
+        };
+        let mut found = Vec::with_capacity(sizes.len());
+        for &size in sizes {
+            let (setting, bytes) = nearest(self.recipe.settings, size, &mut tried, &mut encode)?;
+            found.push((setting, bytes));
+        }
+        let back = folder.path().join(format!("back.{}", self.recipe.output));
+        let decoded = found.into_iter().map(|(setting, bytes)| {
+            run(&self.decoder, &self.recipe.decode(&coded(setting), &back))?;
+            let read = image::read(&back, &ReadOptions::default())
+                .with_context(|| format!("what {} wrote", self.decoder.display()))?;
+            ensure!(
+                (read.width, read.height) == (picture.width, picture.height),
+                "{}: expected {} x {} pixels, found {} x {}",
+                self.decoder.display(),
+                picture.width,
+                picture.height,
+                read.width,
+                read.height
+            );
+            Ok(Coded {
+                bytes,
+                setting: (self.recipe.setting)(setting).join(" "),
+                picture: read,
+            })
+        });
+        decoded.collect()
+    }
+}
+
+/// Writes a picture as the kind of file that its name says.
+fn write(picture: &Rgb, path: &Path) -> anyhow::Result<()> {
+    let context = || path.display().to_string();
+    if path.extension() == Some(OsStr::new("png")) {
+        let file = BufWriter::new(File::create(path).with_context(context)?);
+        return image::write(picture, OutFormat::Png, file).with_context(context);
+    }
+    // Netpbm's PPM, 8 bits.
+    let mut bytes = format!("P6\n{} {}\n255\n", picture.width, picture.height).into_bytes();
+    bytes.extend_from_slice(&picture.data);
+    fs::write(path, bytes).with_context(context)
+}
+
+fn output(program: &Path, args: &[OsString]) -> anyhow::Result<std::process::Output> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    command
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// Runs a program; what it says on stderr is told where it fails.
+fn run(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
+    let said = output(program, args)?;
+    if said.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&said.stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    let why = match lines.last() {
+        Some(last) => format!(": {last}"),
+        None => String::new(),
+    };
+    Err(anyhow!(
+        "{} failed ({}){why}",
+        program.display(),
+        said.status
+    ))
+}

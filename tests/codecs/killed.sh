@@ -1,0 +1,3 @@
+#!/bin/sh
+# Stands in for a program that is killed.
+kill -9 $$
