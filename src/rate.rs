@@ -4,11 +4,12 @@ use anyhow::ensure;
 use rayon::prelude::*;
 use serde::Serialize;
 use vqlc_model::image::Rgb;
-use vqlc_train::measure::{Comparer, Judges};
+use vqlc_train::measure::{Comparer, Comparison, Judges, PairBatch};
 
 use crate::{
-    codecs::{Coded, Tool},
+    codecs::{CodecList, Coded, Tool},
     interrupt,
+    report::Reporter,
 };
 
 /// Sizes that are asked of a codec for a curve, as multiples of the bytes of a picture's tokens.
@@ -19,14 +20,33 @@ pub(crate) const CURVE: [u64; 4] = [1, 2, 4, 8];
 pub(crate) struct RatePoint {
     /// Its name.
     pub(crate) codec: String,
-    /// Pictures measured.
-    pub(crate) pictures: u64,
     /// Bits of all files over pixels of all pictures.
     pub(crate) bits_per_pixel: f64,
-    /// Mean over pictures, dB; infinite if one was reproduced exactly.
-    pub(crate) psnr: f64,
-    /// Mean over pictures.
-    pub(crate) ssim: f64,
+    /// The figures.
+    #[serde(flatten)]
+    pub(crate) comparison: Comparison,
+}
+
+/// The programs of `codecs` that are installed; of the others it is said what they are missing.
+///
+/// # Errors
+/// None of them is.
+pub(crate) fn installed(codecs: &CodecList, reporter: &Reporter) -> anyhow::Result<Vec<Tool>> {
+    let mut tools = Vec::new();
+    let mut missing = None;
+    for codec in &codecs.0 {
+        match codec.find() {
+            Ok(tool) => tools.push(tool),
+            Err(err) => {
+                reporter.note(&format!("note: no figures of {}: {err}", codec.name()));
+                missing = Some(err);
+            }
+        }
+    }
+    match missing {
+        Some(err) if tools.is_empty() => Err(err.into()),
+        _ => Ok(tools),
+    }
 }
 
 /// Codes pictures with other codecs, as near to multiples of their tokens' bytes as each can, and collects the figures.
@@ -115,6 +135,16 @@ impl<'a> Rates<'a> {
         Ok(true)
     }
 
+    /// Codes a batch of pairs, whose ids have `bits` bits each. `false` where it was interrupted.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(crate) fn add_pairs(&mut self, batch: &PairBatch, bits: u32) -> anyhow::Result<bool> {
+        let bytes = |ids: &Vec<u32>| (ids.len() as u64 * u64::from(bits)).div_ceil(8);
+        let bytes: Vec<u64> = batch.ids.iter().map(bytes).collect();
+        self.add(&batch.originals, &bytes)
+    }
+
     /// A point for each tool and multiple, in their order; none before the first picture.
     pub(crate) fn points(&self) -> anyhow::Result<Vec<RatePoint>> {
         if self.pixels == 0 {
@@ -126,10 +156,8 @@ impl<'a> Rates<'a> {
                 let found = figure.comparer.finish()?;
                 points.push(RatePoint {
                     codec: tool.codec().name().into(),
-                    pictures: found.pictures,
                     bits_per_pixel: 8.0 * figure.bytes as f64 / self.pixels as f64,
-                    psnr: found.mean.psnr,
-                    ssim: found.mean.ssim,
+                    comparison: found,
                 });
             }
         }
@@ -158,12 +186,18 @@ mod tests {
         let points = rates.points().unwrap();
         assert_eq!(points.len(), 4);
         for (point, quality) in points.iter().zip([3.0, 16.0, 42.0, 94.0]) {
-            assert_eq!((point.codec.as_str(), point.pictures), ("jpeg", 2));
+            assert_eq!(
+                (point.codec.as_str(), point.comparison.pictures),
+                ("jpeg", 2)
+            );
             assert_eq!(point.bits_per_pixel, 8.0 * (100.0 + 10.0 * quality) / 256.0);
             let psnr = |off: f64| 20.0 * (255.0 / off).log10();
             let mean = (psnr(quality) + psnr(100.0 - quality)) / 2.0;
-            assert!((point.psnr - mean).abs() < 1e-9, "{point:?}");
-            assert!(point.ssim < 1.0);
+            assert!(
+                (point.comparison.mean.psnr - mean).abs() < 1e-9,
+                "{point:?}"
+            );
+            assert!(point.comparison.mean.ssim < 1.0);
         }
     }
 }

@@ -4,18 +4,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use vqlc_format::TokenFile;
+use serde::Serialize;
+use vqlc_format::{TokenFile, pack::bits_for};
 use vqlc_train::measure::{
-    CodecPairs, Evaluation, FolderPairs, Judges, Pairs, TokenPairs, evaluate,
+    CodecPairs, Comparison, Evaluation, FolderPairs, Judges, Pairs, TokenPairs, evaluate,
 };
 
 use crate::{
     cli::{ModelFileArgs, NetworkArgs, OutputArgs, ThreadArgs},
+    codecs::{CodecList, Tool},
     default_model,
     exit::Exit,
     interrupt,
     judges::JudgeArgs,
     memory::MemoryArgs,
+    rate::{self, RatePoint, Rates},
     report::{Reporter, say},
     safe_path::OutputFolder,
     same_model, text,
@@ -25,13 +28,15 @@ const EXAMPLES: &str = "\
 With ORIGINALS alone, the tokenizer of --model encodes and decodes every picture: the short side is resized to --size (bicubic), the \
 centre cut out. With a token file, its pictures are decoded and compared with the same cut of the originals they are named after. With a \
 second folder, pictures of the same name are compared, whatever their endings. Both sides are rounded to 8 bits first; the protocol is \
-printed with the figures, which are means over pictures. FD-EffLite0 is a Fréchet distance on EfficientNet-Lite0, not an FID.
+printed with the figures, which are means over pictures. --against codes the same crops with other codecs' programs, each picture to the \
+file whose size is nearest to that of its tokens, or to the smallest that the codec can make. FD-EffLite0 is a Fréchet distance on EfficientNet-Lite0, not an FID.
 
 Examples:
   vqlc eval reconstruction held-out
   vqlc eval reconstruction held-out --model run/model.safetensors --efficientnet efficientnet_lite0.safetensors
   vqlc eval reconstruction photos photos.vqt
   vqlc eval reconstruction photos decoded-by-others --size 256
+  vqlc eval reconstruction photos photos.vqt --against jpeg,webp,avif,jxl
   vqlc eval reconstruction photos --lpips-vgg vgg16-397923af.pth --lpips-vgg vgg.pth --json";
 
 /// Side of the crops unless another is asked for.
@@ -50,6 +55,9 @@ pub(crate) struct ReconstructionArgs {
     /// Side of the centre crops in pixels [default: 256; of two folders the pictures as they are]
     #[arg(long, value_name = "PIXELS")]
     size: Option<u16>,
+    /// Measure other codecs on the same crops at the same sizes: jpeg, webp, avif, jxl, several divided by commas, or all
+    #[arg(long, value_name = "CODECS")]
+    against: Option<CodecList>,
     #[command(flatten)]
     judges: JudgeArgs,
     #[command(flatten)]
@@ -109,11 +117,59 @@ pub(crate) fn run(args: &ReconstructionArgs) -> anyhow::Result<Exit> {
     } else {
         text::print(&found.text())?;
     }
-    Ok(if found.skipped > 0 {
+    Ok(if found.evaluation.skipped > 0 {
         Exit::Skipped
     } else {
         Exit::Ok
     })
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Found {
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    /// Other codecs, each at the size of the tokens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<RatePoint>,
+    /// How they were used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    programs: Vec<String>,
+}
+
+impl Found {
+    fn text(&self) -> String {
+        let mut text = self.evaluation.text();
+        let Some(rate) = self
+            .evaluation
+            .bits_per_pixel
+            .filter(|_| !self.others.is_empty())
+        else {
+            return text;
+        };
+        let mut line = |name: &str, rate: f64, comparison: &Comparison| {
+            let cells: String = (comparison.rows().iter())
+                .map(|(_, value)| format!("{value:>13}"))
+                .collect();
+            text += &format!("{name:<8}{rate:>12.4}{cells}\n");
+        };
+        line("vqlc", rate, &self.evaluation.comparison);
+        for point in &self.others {
+            line(&point.codec, point.bits_per_pixel, &point.comparison);
+        }
+        let names = self.evaluation.comparison.rows();
+        let names: String = names
+            .iter()
+            .map(|(name, _)| format!("{name:>13}"))
+            .collect();
+        let head = format!("\n{:<8}{:>12}{names}\n", "codec", "bits/pixel");
+        let at = self.evaluation.text().len();
+        text.insert_str(at, &head);
+        for program in &self.programs {
+            text += &format!("{:<14}{program}\n", "program");
+        }
+        text
+    }
 }
 
 /// The pictures of a token file.
@@ -121,7 +177,7 @@ fn tokens(
     args: &ReconstructionArgs,
     judges: &Judges,
     made: &Path,
-) -> anyhow::Result<Option<Evaluation>> {
+) -> anyhow::Result<Option<Found>> {
     let file = TokenFile::open(made).with_context(|| made.display().to_string())?;
     let tokenizer = default_model::load(&args.model, &args.network)?;
     same_model::expect(made, file.digests(), &tokenizer)?;
@@ -135,14 +191,48 @@ fn measure(
     args: &ReconstructionArgs,
     judges: &Judges,
     pairs: &mut dyn Pairs,
-) -> anyhow::Result<Option<Evaluation>> {
-    let progress = Reporter::new(&args.output).progress("measuring", pairs.total(), 0);
+) -> anyhow::Result<Option<Found>> {
+    let reporter = Reporter::new(&args.output);
+    let bits = pairs.model().map(|(_, codes)| bits_for(codes));
+    let tools = match &args.against {
+        Some(codecs) => {
+            ensure!(
+                bits.is_some(),
+                "--against: two folders have no tokens whose size other codecs could take"
+            );
+            rate::installed(codecs, &reporter)?
+        }
+        None => Vec::new(),
+    };
+    let mut rates = Rates::new(&tools, &[1], judges)?;
+    let mut failure = None;
+    let progress = reporter.progress("measuring", pairs.total(), 0);
     let found = evaluate(pairs, judges, &mut |batch, _| {
+        let whole = match bits {
+            Some(bits) if !tools.is_empty() => rates.add_pairs(batch, bits),
+            _ => Ok(true),
+        };
         progress.advance(batch.names.len() as u64, 0);
-        Ok(!interrupt::requested())
+        Ok(whole.unwrap_or_else(|err| {
+            failure = Some(err);
+            false
+        }) && !interrupt::requested())
     });
     progress.finish();
-    Ok(found?)
+    if let Some(err) = failure {
+        return Err(err);
+    }
+    let Some(evaluation) = found? else {
+        return Ok(None);
+    };
+    Ok(Some(Found {
+        evaluation,
+        others: rates.points()?,
+        programs: tools
+            .iter()
+            .map(Tool::protocol)
+            .collect::<anyhow::Result<_>>()?,
+    }))
 }
 
 /// `--size` as the side of crops that make whole grids.
