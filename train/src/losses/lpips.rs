@@ -1,21 +1,16 @@
-//! LPIPS on VGG16 (Zhang et al. 2018, version 0.1): a learned distance between pictures.
+//! LPIPS on VGG16 or AlexNet (Zhang et al. 2018, version 0.1): a learned distance between pictures.
+
+mod layers;
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use vqlc_model::{params::Tensors, rng::Rng};
-use vqlc_ops::tensor::{Window, conv2d, max_pool2};
+use vqlc_ops::tensor::conv2d;
 
+use self::layers::{Net, VGG16};
 use crate::{Error, Result, backbone::weights, files::write_whole};
 
-/// torchvision's numbers of VGG16's convolutions, block by block; the output of each block's last rectifier is compared.
-const BLOCKS: [&[usize]; 5] = [
-    &[0, 2],
-    &[5, 7],
-    &[10, 12, 14],
-    &[17, 19, 21],
-    &[24, 26, 28],
-];
 /// What pictures in [-1, 1] are shifted and scaled by, per colour.
 const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
 const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
@@ -24,6 +19,7 @@ const EPS: f64 = 1e-10;
 
 /// The distance's network. Its weights are not trained.
 pub struct Lpips {
+    net: &'static Net,
     blocks: Vec<Vec<(Tensor, Tensor)>>,
     /// A weight for each channel of each block, `[1, c, 1, 1]`.
     weights: Vec<Tensor>,
@@ -33,8 +29,8 @@ pub struct Lpips {
 }
 
 impl Lpips {
-    /// Reads torchvision's VGG16 (`features.N.*`; its classifier is passed over) and LPIPS's linear layers (`linK.model.1.weight`) from
-    /// files, safetensors or PyTorch checkpoints, one that holds both or one of each.
+    /// Reads torchvision's VGG16 or AlexNet (`features.N.*`; the classifier is passed over) and LPIPS's linear layers for it
+    /// (`linK.model.1.weight`) from files, safetensors or PyTorch checkpoints, one that holds both or one of each.
     ///
     /// # Errors
     /// Files that cannot be read; as [`Self::from_tensors`].
@@ -46,7 +42,8 @@ impl Lpips {
         Self::from_tensors(&tensors, device, compute)
     }
 
-    /// The network of given weights, of any channel counts; tensors of other names are passed over. Its layers multiply in `compute`.
+    /// The network of given weights, of any channel counts; tensors of other names are passed over. It is AlexNet where the first kernel
+    /// is 11 x 11, else VGG16. Its layers multiply in `compute`.
     ///
     /// # Errors
     /// A tensor that is missing or of a shape that does not fit.
@@ -76,12 +73,14 @@ impl Lpips {
             }
             Ok(tensor.to_device(device)?.to_dtype(DType::F32)?.detach())
         };
+        let net = Net::of(tensors.get("features.0.weight"));
         let mut channels = 3;
         let (mut blocks, mut weights) = (Vec::new(), Vec::new());
-        for (k, numbers) in BLOCKS.iter().enumerate() {
+        for (k, layers) in net.blocks.iter().enumerate() {
             let mut block = Vec::new();
-            for n in *numbers {
-                let shape = [None, Some(channels), Some(3), Some(3)];
+            for layer in layers.convs {
+                let (n, side) = (layer.number, Some(layer.side));
+                let shape = [None, Some(channels), side, side];
                 let weight = take(format!("features.{n}.weight"), &shape)?;
                 channels = weight.dim(0)?;
                 let bias = take(format!("features.{n}.bias"), &[Some(channels)])?;
@@ -92,6 +91,7 @@ impl Lpips {
             weights.push(take(format!("lin{k}.model.1.weight"), &shape)?);
         }
         Ok(Self {
+            net,
             blocks,
             weights,
             shift: Tensor::from_slice(&SHIFT, (1, 3, 1, 1), device)?,
@@ -100,8 +100,18 @@ impl Lpips {
         })
     }
 
-    /// What each block adds to the distance of each picture: `made` and `target` `[b, 3, h, w]` in [-1, 1] with sides of at least 16, result
-    /// `[b, 5]`, f32. No gradient flows to `target`.
+    /// What it is built on, by the lpips package's name: "vgg" or "alex".
+    pub fn name(&self) -> &'static str {
+        self.net.name
+    }
+
+    /// The least side of a picture in pixels.
+    pub fn least_side(&self) -> usize {
+        self.net.least_side
+    }
+
+    /// What each block adds to the distance of each picture: `made` and `target` `[b, 3, h, w]` in [-1, 1] with sides of at least
+    /// [`Self::least_side`], result `[b, 5]`, f32. No gradient flows to `target`.
     ///
     /// # Errors
     /// Shapes that do not fit; a tensor operation's.
@@ -144,13 +154,11 @@ impl Lpips {
         if x.device().is_cuda() {
             x = x.to_dtype(self.compute)?;
         }
-        let mut features = Vec::with_capacity(BLOCKS.len());
-        for (k, block) in self.blocks.iter().enumerate() {
-            if k > 0 {
-                x = max_pool2(&x)?;
-            }
-            for (weight, bias) in block {
-                x = conv2d(&x, weight, Some(bias), Window::same(1), self.compute)?.relu()?;
+        let mut features = Vec::with_capacity(self.blocks.len());
+        for (layers, block) in self.net.blocks.iter().zip(&self.blocks) {
+            x = layers.pool.of(&x)?;
+            for (layer, (weight, bias)) in layers.convs.iter().zip(block) {
+                x = conv2d(&x, weight, Some(bias), layer.window(), self.compute)?.relu()?;
             }
             features.push(x.clone());
         }
@@ -174,8 +182,9 @@ pub fn random_weights(path: &Path, seed: u64) -> Result<()> {
     };
     let mut tensors = Tensors::new();
     let mut inputs = 3;
-    for (k, (numbers, outputs)) in BLOCKS.iter().zip(CHANNELS).enumerate() {
-        for n in *numbers {
+    for (k, (block, outputs)) in VGG16.blocks.iter().zip(CHANNELS).enumerate() {
+        for layer in block.convs {
+            let n = layer.number;
             // He et al. (2015): activations keep their size.
             let bound = (6.0 / (9 * inputs) as f64).sqrt();
             let weight = uniform(&[outputs, inputs, 3, 3], -bound, bound)?;

@@ -25,7 +25,7 @@ pub use efficientnet::compare_efficientnet;
 pub use gpt::compare_gpt;
 pub use inception::compare_inception;
 pub use ldm::compare_ldm;
-pub use lpips::compare_lpips;
+pub use lpips::{compare_lpips, compare_lpips_alex};
 pub use metrics::compare_metrics;
 pub use quantizer_variants::compare_quantizer_variants;
 pub use vit::compare_vit;
@@ -43,7 +43,7 @@ pub type Compare = fn(&Path, &Device) -> Result<Vec<Comparison>>;
 
 /// The files of a reference folder that this crate's parts are compared with, and how. (EfficientNet's needs its weights, and the
 /// metrics know no device.)
-pub const CASES: [(&str, Compare); 12] = [
+pub const CASES: [(&str, Compare); 13] = [
     ("adam_steps.safetensors", compare_adam_steps),
     ("adaptive_weight.safetensors", compare_adaptive_weight),
     ("clip_vision.safetensors", compare_clip),
@@ -53,6 +53,7 @@ pub const CASES: [(&str, Compare); 12] = [
     ("inception.safetensors", compare_inception),
     ("ldm.safetensors", compare_ldm),
     ("lpips.safetensors", compare_lpips),
+    ("lpips_alex.safetensors", compare_lpips_alex),
     ("quantizer_variants.safetensors", compare_quantizer_variants),
     ("vqgan.safetensors", compare_vqgan_gradients),
     ("vit.safetensors", compare_vit),
