@@ -128,8 +128,7 @@ fn files_are_one_stream_and_grids_may_vary() {
 
     let text = vqlc(args!["eval", "codebook", "-v", &a, &b]).code(0);
     for said in [
-        "16 pictures in 2 files",
-        "first views",
+        "first views of 16 pictures in 2 files",
         "biased low",
         "reachable, saves",
         content.as_str().unwrap(),

@@ -26,9 +26,12 @@ First views only: others show the same pictures. The files must be of one tokeni
 
 Entropies are those of the shares counted and too small on average: with a large codebook most pairs of neighbours are seen once, and \
 those given a neighbour say little. What a coder can save is said by the adaptive codes: they learn the ids while they write them, know \
-nothing beforehand, and their bits are what an arithmetic coder would write. Such a coder reads its files from the beginning only. \
-adaptive_since_mark in --json is the last tenth of the pictures. \
-Memory grows with the number of distinct pairs of neighbours, by about 70 bytes for each token of new ones.
+nothing beforehand, and need the bits given, as an arithmetic coder would write them. Order 0 predicts by how often each id came before \
+(absolute discounting, what is left goes to all entries alike); mixed weighs that and what came beside the same left and below the same \
+upper neighbour. Such a code is read from its beginning only, which token files are not. adaptive_since_mark in --json is the last tenth \
+of the pictures.
+
+Memory grows with the number of distinct pairs of neighbours, by 50 to 100 bytes for each token whose pairs are new.
 
 Examples:
   vqlc eval codebook train.vqt
@@ -74,6 +77,7 @@ struct Found {
     usage: UsageShare,
     /// Bits a token.
     bits: EntropyReport,
+    program: &'static str,
 }
 
 #[derive(Serialize)]
@@ -135,6 +139,7 @@ pub(crate) fn run(args: &CodebookArgs) -> anyhow::Result<Exit> {
         used: usage.used(),
         usage: UsageShare::of(usage),
         bits: statistics.report(),
+        program: concat!("vqlc ", env!("CARGO_PKG_VERSION")),
     };
     if args.output.json {
         text::print_json(&found)?;
@@ -200,88 +205,93 @@ fn open(
 }
 
 impl Found {
+    /// The figures, aligned, and the protocol last.
     fn lines(&self, verbose: bool) -> String {
         let mut out = String::new();
-        let mut line = |key: &str, value: String| out += &format!("{key:<18}{value}\n");
-        let files = text::things(self.files.len() as u64, "file");
-        let pictures = text::things(self.pictures, "picture");
-        line(
-            "measured",
-            format!("{pictures} in {files}, their first views"),
+        let mut line = |key: &str, value: &str| out += &format!("{key:<18}{value}\n");
+        let used = format!(
+            "{:.2} % of the entries: {} by {} tokens, perplexity {:.0}",
+            100.0 * self.usage.utilisation,
+            text::count(self.used as u64),
+            text::count(self.usage.tokens),
+            self.usage.perplexity
         );
-        for file in self.files.iter().filter(|_| verbose) {
-            let pictures = text::things(file.pictures, "picture");
-            line(
-                "",
-                format!("{}, {pictures}, content {}", file.file, file.content),
-            );
+        line("used", &used);
+        let once = percent(
+            self.bits.seen_once,
+            "of the tokens have an id that no other has",
+        );
+        line("seen once", &once);
+        line("", "bits a token");
+        for (key, bits, what) in self.rows() {
+            line(key, &format!("{bits:>7.3}  {what}"));
         }
-        line(
-            "codebook",
-            format!(
-                "{} entries, digest {}",
-                text::count(self.codebook_size.into()),
-                self.codebook_digest
-            ),
-        );
-        line(
-            "used",
-            format!(
-                "{:.2} % of the entries ({}) by {} tokens, perplexity {:.0}",
-                100.0 * self.usage.utilisation,
-                text::count(self.used as u64),
-                text::count(self.usage.tokens),
-                self.usage.perplexity
-            ),
-        );
-        line(
-            "seen once",
-            percent(
-                self.bits.seen_once,
-                "of the tokens have an id that no other has",
-            ),
-        );
-        out + &self.bits()
+        line("protocol", &self.protocol(verbose));
+        out
     }
 
-    fn bits(&self) -> String {
+    /// Bits a token: name, value, and what kind of figure it is.
+    fn rows(&self) -> Vec<(&'static str, f64, String)> {
         let bits = &self.bits;
-        let mut out = String::from("\nbits a token\n");
-        let mut line = |key: &str, bits: f64, what: &str| {
-            out += &format!("{key:<18}{bits:>7.3}  {what}\n");
-        };
-        line("stored", self.bits_stored.into(), "each id by itself");
-        line("log2 K", bits.uniform, "all entries alike");
-        line("order 0", bits.order0, "entropy of the shares, biased low");
-        line(
-            "  corrected",
-            bits.order0_corrected,
-            "by Miller and Madow, still low where many ids are seen once",
-        );
-        for (key, given) in [("given left", &bits.left), ("given up", &bits.up)] {
-            line(key, given.bits, &low(given));
-        }
-        let saved = |bits: f64| {
+        let reachable = |bits: f64, place: &str| {
             let share = 1.0 - bits / f64::from(self.bits_stored);
-            format!("reachable, saves {:.1} % of what is stored", 100.0 * share)
+            let saved = percent(share, "of what is stored");
+            format!("reachable{place}, saves {saved}")
         };
-        let mut both = |lengths: &CodeLengths, place: &str| {
-            line(
-                "adaptive order 0",
-                lengths.order0,
-                &format!("{}{place}", saved(lengths.order0)),
-            );
-            line(
-                "adaptive mixed",
-                lengths.neighbours,
-                &format!("{}{place}", saved(lengths.neighbours)),
-            );
+        let mut rows = vec![
+            (
+                "stored",
+                self.bits_stored.into(),
+                "each id by itself".into(),
+            ),
+            ("log2 K", bits.uniform, "all entries alike".into()),
+            (
+                "order 0",
+                bits.order0,
+                "entropy of the shares, biased low".into(),
+            ),
+            (
+                "  corrected",
+                bits.order0_corrected,
+                "by Miller and Madow; still low where many ids are seen once".into(),
+            ),
+            ("given left", bits.left.bits, low(&bits.left)),
+            ("given up", bits.up.bits, low(&bits.up)),
+        ];
+        let mut codes = |lengths: &CodeLengths, place: &str| {
+            for (key, bits) in [
+                ("adaptive order 0", lengths.order0),
+                ("adaptive mixed", lengths.neighbours),
+            ] {
+                rows.push((key, bits, reachable(bits, place)));
+            }
         };
-        both(&bits.adaptive, "");
+        codes(&bits.adaptive, "");
         if let Some(last) = &bits.adaptive_since_mark {
-            both(last, ", in the last tenth of the pictures");
+            codes(last, " in the last tenth");
         }
-        out
+        rows
+    }
+
+    /// What was measured, in one line; of many files the first contents unless `all` are to be said.
+    fn protocol(&self, all: bool) -> String {
+        const SOME: usize = 4;
+        let listed = if all { self.files.len() } else { SOME };
+        let contents = self.files.iter().take(listed);
+        let mut contents: Vec<&str> = contents.map(|file| file.content.as_str()).collect();
+        if contents.len() < self.files.len() {
+            contents.push("... (-v lists all)");
+        }
+        format!(
+            "first views of {} in {}, content {}; {} tokens; codebook of {} entries, digest {}; adaptive codes as in {}",
+            text::things(self.pictures, "picture"),
+            text::things(self.files.len() as u64, "file"),
+            contents.join(", "),
+            text::count(self.usage.tokens),
+            text::count(self.codebook_size.into()),
+            self.codebook_digest,
+            self.program,
+        )
     }
 }
 
@@ -291,6 +301,9 @@ fn percent(share: f64, what: &str) -> String {
 
 /// How low a figure is that a neighbour is given for.
 fn low(given: &Conditional) -> String {
-    let once = percent(given.pairs_seen_once, "of the pairs are seen once");
+    let once = percent(
+        given.pairs_seen_once,
+        "of the tokens are in pairs seen once",
+    );
     format!("no coder's figure, biased low: {once}")
 }

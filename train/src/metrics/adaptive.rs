@@ -10,8 +10,10 @@ use serde::Serialize;
 
 /// The neighbour of a token at the edge of its grid; no id while there are fewer than 2^32 entries.
 const EDGE: u32 = u32::MAX;
-/// What mixes start from: as much evidence as so many tokens' that all parts predict equally well.
-const PRIOR: f64 = 8.0;
+/// How much a token changes the weights of a mixture.
+const RATE: f64 = 0.02;
+/// The part of that change that goes to all parts alike, so that none is given up for ever.
+const SHARED: f64 = 0.001;
 
 /// Bits that codes needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -162,16 +164,17 @@ impl Level {
     }
 }
 
-/// Weights of the parts of a mixture, from how well each has predicted the tokens before: expectation maximisation, a token a step.
+/// Weights of the parts of a mixture, from how well each has predicted the last tokens: expectation maximisation, a token a step, older
+/// ones forgotten.
 #[derive(Clone, Copy, Debug)]
 struct Mix {
-    evidence: [f64; 3],
+    weights: [f64; 3],
 }
 
 impl Default for Mix {
     fn default() -> Self {
         Self {
-            evidence: [PRIOR / 3.0; 3],
+            weights: [1.0 / 3.0; 3],
         }
     }
 }
@@ -179,12 +182,15 @@ impl Default for Mix {
 impl Mix {
     /// The probability that the mixture gave what came, and learns from it.
     fn learn(&mut self, parts: &[f64; 3]) -> f64 {
-        let all: f64 = self.evidence.iter().sum();
-        let shares: [f64; 3] = std::array::from_fn(|i| self.evidence[i] / all * parts[i]);
+        let shares: [f64; 3] = std::array::from_fn(|i| self.weights[i] * parts[i]);
         let probability: f64 = shares.iter().sum();
-        for (evidence, share) in self.evidence.iter_mut().zip(shares) {
-            *evidence += share / probability;
+        for (weight, share) in self.weights.iter_mut().zip(shares) {
+            let merit = (1.0 - SHARED) * share / probability + SHARED / 3.0;
+            *weight += RATE * (merit - *weight);
         }
+        // They add up to 1 but for rounding, which must not add up.
+        let all: f64 = self.weights.iter().sum();
+        self.weights = self.weights.map(|weight| weight / all);
         probability
     }
 }
