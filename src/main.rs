@@ -3,8 +3,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
-// Used by `eval reconstruction --against` and the report.
-#[allow(dead_code)]
 mod codecs;
 mod commands;
 mod default_model;
@@ -17,7 +15,6 @@ mod names;
 mod outputs;
 mod pipeline;
 mod process;
-#[allow(dead_code)]
 mod rate;
 mod report;
 mod safe_path;

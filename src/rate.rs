@@ -13,6 +13,8 @@ use crate::{
 };
 
 /// Sizes that are asked of a codec for a curve, as multiples of the bytes of a picture's tokens.
+// The report, which draws it, comes next.
+#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) const CURVE: [u64; 4] = [1, 2, 4, 8];
 
 /// What a codec makes of some pictures at one rate.

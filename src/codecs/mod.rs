@@ -126,8 +126,6 @@ pub(crate) struct Tool {
 pub(crate) struct Coded {
     /// Of the whole file.
     pub(crate) bytes: u64,
-    /// The setting that made it, as arguments of the program.
-    pub(crate) setting: String,
     /// What came back.
     pub(crate) picture: Rgb,
 }
@@ -160,20 +158,12 @@ impl Tool {
         ))
     }
 
-    /// The picture as the file whose size is nearest to `bytes` among those tried: the settings on both sides of that size, found by
-    /// bisection, and the next ones, as sizes do not always grow with quality. Where even the smallest file is larger, that one.
+    /// The picture as the file whose size is nearest to each of `sizes` in bytes, among those tried: the settings on both sides of that
+    /// size, found by bisection, and the next ones, as sizes do not always grow with quality. Where even the smallest file is larger, that
+    /// one. No setting is encoded twice.
     ///
     /// # Errors
     /// A program that cannot be started or fails, and what it wrote that is no picture of the same size.
-    pub(crate) fn nearest(&self, picture: &Rgb, bytes: u64) -> anyhow::Result<Coded> {
-        let mut coded = self.curve(picture, &[bytes])?;
-        coded.pop().context("no size was asked for")
-    }
-
-    /// The same for each of several sizes; no setting is encoded twice.
-    ///
-    /// # Errors
-    /// As [`Tool::nearest`].
     pub(crate) fn curve(&self, picture: &Rgb, sizes: &[u64]) -> anyhow::Result<Vec<Coded>> {
         let folder = tempfile::tempdir().context("cannot make a folder for temporary files")?;
         let input = folder.path().join(format!("in.{}", self.recipe.input));
@@ -207,7 +197,6 @@ impl Tool {
             );
             Ok(Coded {
                 bytes,
-                setting: (self.recipe.setting)(setting).join(" "),
                 picture: read,
             })
         });
