@@ -62,7 +62,7 @@ fn every_command_explains_itself() {
             &["tokenizer", "gpt", "vit", "dit", "sit", "ldm", "usage"],
         ),
         ("sample", &["gpt", "dit", "sit", "ldm"]),
-        ("eval", &["codebook", "reconstruction", "vit"]),
+        ("eval", &["reconstruction", "generation", "codebook", "vit"]),
     ] {
         for part in parts {
             let help = vqlc([command, part, "--help"]).code(0).out;

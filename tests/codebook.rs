@@ -1,36 +1,17 @@
 //! `vqlc codebook`, with an EfficientNet-Lite0 of random weights.
 
 mod common;
+mod networks;
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use common::{Folder, vqlc};
-use vqlc_model::{DeviceSpec, params::RandomParams};
-use vqlc_train::{backbone::EfficientNet, codebook::Codebook};
-
-fn weights(path: &Path) {
-    let device = DeviceSpec::Cpu.open().unwrap();
-    let (_, drawn) = RandomParams::build(1, &device, |vb| EfficientNet::new(&vb)).unwrap();
-    let data: BTreeMap<String, (Vec<usize>, Vec<u8>)> = drawn
-        .iter()
-        .map(|(name, tensor)| {
-            let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            (name.clone(), (tensor.dims().to_vec(), bytes))
-        })
-        .collect();
-    let views = data.iter().map(|(name, (shape, bytes))| {
-        let view =
-            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
-        (name, view.unwrap())
-    });
-    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
-}
+use vqlc_train::codebook::Codebook;
 
 /// A folder with weights and two pictures in two classes.
 fn job() -> Folder {
     let folder = Folder::new();
-    weights(&folder.path("weights.safetensors"));
+    networks::efficientnet(&folder.path("weights.safetensors"));
     for name in ["birds/penguin.png", "mammals/horse.jpg"] {
         let to = folder.path("pictures").join(name);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();

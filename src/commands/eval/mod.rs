@@ -1,6 +1,7 @@
 //! `vqlc eval`: figures of tokenizers and of what learned from their tokens.
 
 mod codebook;
+mod generation;
 pub(crate) mod reconstruction;
 mod vit;
 
@@ -19,6 +20,8 @@ pub(crate) struct EvalArgs {
 enum EvalCommand {
     /// Measure how token files use their codebook, and what an entropy coder would save
     Codebook(codebook::CodebookArgs),
+    /// Measure generated pictures against others: FID, Inception Score, precision and recall
+    Generation(Box<generation::GenerationArgs>),
     /// Measure what became of pictures: a tokenizer's, a token file's or another program's
     Reconstruction(Box<reconstruction::ReconstructionArgs>),
     /// Measure a classifier on labelled token files
@@ -28,6 +31,7 @@ enum EvalCommand {
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     match args.command {
         EvalCommand::Codebook(args) => codebook::run(&args),
+        EvalCommand::Generation(args) => generation::run(&args),
         EvalCommand::Reconstruction(args) => reconstruction::run(&args),
         EvalCommand::Vit(args) => vit::run(&args),
     }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use vqlc_model::image::Rgb;
 
-use super::{Cloud, FeatureNetwork, Judges};
+use super::{Cloud, FeatureNetwork, Judges, Keep};
 use crate::{
     Error, Result,
     losses::perceptual::perceptual_distances,
@@ -29,6 +29,9 @@ pub struct PictureScores {
     /// LPIPS on VGG16 (Zhang et al. 2018).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lpips_vgg: Option<f64>,
+    /// LPIPS on AlexNet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lpips_alex: Option<f64>,
 }
 
 /// Means of [`PictureScores`] over pictures, and distances between the two sets of pictures.
@@ -54,6 +57,7 @@ impl Comparison {
         let optional = [
             ("perceptual", mean.perceptual, 4),
             ("LPIPS-VGG16", mean.lpips_vgg, 4),
+            ("LPIPS-AlexNet", mean.lpips_alex, 4),
             ("FD-EffLite0", self.fd_efflite0, 1),
             ("rFID", self.rfid, 3),
         ];
@@ -98,8 +102,12 @@ impl<'a> Comparer<'a> {
                 ssim: 0.0,
                 perceptual: zero(judges.efficientnet.is_some()),
                 lpips_vgg: zero(judges.lpips_vgg.is_some()),
+                lpips_alex: zero(judges.lpips_alex.is_some()),
             },
-            clouds: [Cloud::all(judges, false)?, Cloud::all(judges, false)?],
+            clouds: [
+                Cloud::all(judges, Keep::default())?,
+                Cloud::all(judges, Keep::default())?,
+            ],
             square: true,
             sizes: BTreeSet::new(),
         })
@@ -143,22 +151,28 @@ impl<'a> Comparer<'a> {
     ) -> Result<()> {
         let judges = self.judges;
         self.features(originals, made)?;
-        if judges.efficientnet.is_none() && judges.lpips_vgg.is_none() {
+        let networks = [judges.lpips_vgg.is_some(), judges.lpips_alex.is_some()];
+        if judges.efficientnet.is_none() && networks == [false; 2] {
             return Ok(());
         }
         let device = &judges.device;
         let (a, b) = (tensor(made, device)?, tensor(originals, device)?);
-        if let Some(network) = &judges.efficientnet {
-            let distances = perceptual_distances(network, &a, &b)?.to_vec1::<f32>()?;
-            for (score, distance) in scores.iter_mut().zip(distances) {
-                score.perceptual = Some(distance.into());
+        type Place = fn(&mut PictureScores) -> &mut Option<f64>;
+        let mut put = |distances: Tensor, into: Place| -> Result<()> {
+            for (score, distance) in scores.iter_mut().zip(distances.to_vec1::<f32>()?) {
+                *into(score) = Some(distance.into());
             }
+            Ok(())
+        };
+        if let Some(network) = &judges.efficientnet {
+            let distances = perceptual_distances(network, &a, &b)?;
+            put(distances, |score| &mut score.perceptual)?;
         }
         if let Some(network) = &judges.lpips_vgg {
-            let distances = network.distances(&a, &b)?.to_vec1::<f32>()?;
-            for (score, distance) in scores.iter_mut().zip(distances) {
-                score.lpips_vgg = Some(distance.into());
-            }
+            put(network.distances(&a, &b)?, |score| &mut score.lpips_vgg)?;
+        }
+        if let Some(network) = &judges.lpips_alex {
+            put(network.distances(&a, &b)?, |score| &mut score.lpips_alex)?;
         }
         Ok(())
     }
@@ -184,6 +198,7 @@ impl<'a> Comparer<'a> {
         sums.ssim += one.ssim;
         sums.perceptual = added(sums.perceptual, one.perceptual);
         sums.lpips_vgg = added(sums.lpips_vgg, one.lpips_vgg);
+        sums.lpips_alex = added(sums.lpips_alex, one.lpips_alex);
         self.pictures += 1;
     }
 
@@ -223,6 +238,7 @@ impl<'a> Comparer<'a> {
                 ssim: mean(sums.ssim),
                 perceptual: sums.perceptual.map(mean),
                 lpips_vgg: sums.lpips_vgg.map(mean),
+                lpips_alex: sums.lpips_alex.map(mean),
             },
             fd_efflite0: distance(FeatureNetwork::EfficientNet)?,
             rfid: distance(FeatureNetwork::Inception)?,
@@ -247,6 +263,7 @@ fn plain(original: &Rgb, made: &Rgb) -> Result<PictureScores> {
         ssim: pair.ssim(SsimBorder::default())?,
         perceptual: None,
         lpips_vgg: None,
+        lpips_alex: None,
     })
 }
 

@@ -24,7 +24,7 @@ impl FeatureNetwork {
     pub const ALL: [Self; 2] = [Self::EfficientNet, Self::Inception];
 
     /// Numbers of a picture.
-    fn dims(self) -> usize {
+    pub fn dims(self) -> usize {
         match self {
             Self::EfficientNet => 320,
             Self::Inception => INCEPTION_FEATURES,
@@ -39,13 +39,22 @@ impl FeatureNetwork {
         }
     }
 
-    /// What the Fréchet distance on it is called.
-    pub fn distance(self) -> &'static str {
+    /// Its name, as [`super::WeightsFile`] has it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::EfficientNet => "FD-EffLite0",
-            Self::Inception => "FID",
+            Self::EfficientNet => "EfficientNet-Lite0",
+            Self::Inception => "Inception",
         }
     }
+}
+
+/// What is kept of every picture, beside mean and covariance of them all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The features: 4 bytes a number.
+    pub features: bool,
+    /// Inception's classes: 4 kB a picture.
+    pub classes: bool,
 }
 
 /// What a network saw in a set of pictures.
@@ -54,18 +63,19 @@ pub struct Cloud {
     network: FeatureNetwork,
     /// Mean and covariance.
     pub moments: Moments,
-    /// All features, `[pictures, dims]`, where they were to be kept.
-    pub kept: Option<Vec<f32>>,
-    /// Inception: the classifier's output without its bias, `[pictures, 1008]`, where features were to be kept.
+    keep: Keep,
+    /// All features, `[pictures, dims]`, if they are kept.
+    pub features: Vec<f32>,
+    /// The classifier's output without its bias, `[pictures, 1008]`, if it is kept and the network is Inception.
     pub logits: Vec<f32>,
 }
 
 impl Cloud {
-    /// One for each network that `judges` have; `keep` also keeps every picture's features: 4 bytes a number.
+    /// One for each network that `judges` have.
     ///
     /// # Errors
     /// None that can be met.
-    pub fn all(judges: &Judges, keep: bool) -> Result<Vec<Self>> {
+    pub fn all(judges: &Judges, keep: Keep) -> Result<Vec<Self>> {
         let there = FeatureNetwork::ALL
             .into_iter()
             .filter(|network| judges.has(*network));
@@ -74,7 +84,8 @@ impl Cloud {
                 Ok(Self {
                     network,
                     moments: Moments::new(network.dims())?,
-                    kept: keep.then(Vec::new),
+                    keep,
+                    features: Vec::new(),
                     logits: Vec::new(),
                 })
             })
@@ -98,7 +109,7 @@ impl Cloud {
             FeatureNetwork::Inception => match &judges.inception {
                 Some(network) => {
                     let seen = network.features(pictures)?;
-                    if self.kept.is_some() {
+                    if self.keep.classes {
                         self.logits
                             .extend(seen.logits_without_bias.flatten_all()?.to_vec1::<f32>()?);
                     }
@@ -114,8 +125,9 @@ impl Cloud {
         let features = features.flatten_all()?;
         self.moments
             .add(&features.to_dtype(DType::F64)?.to_vec1()?)?;
-        if let Some(kept) = &mut self.kept {
-            kept.extend(features.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+        if self.keep.features {
+            self.features
+                .extend(features.to_dtype(DType::F32)?.to_vec1::<f32>()?);
         }
         Ok(())
     }

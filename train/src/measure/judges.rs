@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::FeatureNetwork;
 use crate::{
-    Result,
+    Error, Result,
     backbone::{EfficientNet, InceptionV3, efficientnet_lite0, weights},
     losses::lpips::Lpips,
 };
@@ -19,6 +19,8 @@ pub struct JudgeFiles {
     pub efficientnet: Option<PathBuf>,
     /// VGG16 and LPIPS's linear layers on it: one file each, or one that holds both.
     pub lpips_vgg: Vec<PathBuf>,
+    /// AlexNet and LPIPS's linear layers on it, likewise.
+    pub lpips_alex: Vec<PathBuf>,
     /// FID's Inception.
     pub inception: Option<PathBuf>,
 }
@@ -37,6 +39,7 @@ pub struct Judges {
     pub(super) device: Device,
     pub(super) efficientnet: Option<EfficientNet>,
     pub(super) lpips_vgg: Option<Lpips>,
+    pub(super) lpips_alex: Option<Lpips>,
     pub(super) inception: Option<InceptionV3>,
     used: Vec<WeightsFile>,
 }
@@ -50,17 +53,13 @@ impl Judges {
         let mut judges = Self::none(device);
         if let Some(path) = &files.efficientnet {
             judges.efficientnet = Some(efficientnet_lite0(path, device, DType::F32)?);
-            judges.uses("EfficientNet-Lite0", path)?;
+            judges.uses(FeatureNetwork::EfficientNet.name(), path)?;
         }
-        if !files.lpips_vgg.is_empty() {
-            judges.lpips_vgg = Some(Lpips::read(&files.lpips_vgg, device, DType::F32)?);
-            for path in &files.lpips_vgg {
-                judges.uses("LPIPS-VGG16", path)?;
-            }
-        }
+        judges.lpips_vgg = judges.lpips("vgg", "LPIPS-VGG16", &files.lpips_vgg)?;
+        judges.lpips_alex = judges.lpips("alex", "LPIPS-AlexNet", &files.lpips_alex)?;
         if let Some(path) = &files.inception {
             judges.inception = Some(InceptionV3::read(path, device)?);
-            judges.uses("Inception", path)?;
+            judges.uses(FeatureNetwork::Inception.name(), path)?;
         }
         Ok(judges)
     }
@@ -71,9 +70,26 @@ impl Judges {
             device: device.clone(),
             efficientnet: None,
             lpips_vgg: None,
+            lpips_alex: None,
             inception: None,
             used: Vec::new(),
         }
+    }
+
+    /// LPIPS on the network that `net` names, where there are files of it.
+    fn lpips(&mut self, net: &str, name: &'static str, files: &[PathBuf]) -> Result<Option<Lpips>> {
+        let Some(first) = files.first() else {
+            return Ok(None);
+        };
+        let network = Lpips::read(files, &self.device, DType::F32)?;
+        if network.name() != net {
+            let reason = format!("expected the weights of {name}, found another network's");
+            return Err(Error::malformed(first, reason));
+        }
+        for path in files {
+            self.uses(name, path)?;
+        }
+        Ok(Some(network))
     }
 
     fn uses(&mut self, network: &'static str, path: &Path) -> Result<()> {

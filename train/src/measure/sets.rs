@@ -26,8 +26,11 @@ pub trait PictureSet {
     /// The pictures left out so far, and why.
     fn left_out(&self) -> Vec<Skipped>;
 
-    /// What they are and how they are cut, in a few words.
+    /// How they are cut, in a few words.
     fn prepared(&self) -> String;
+
+    /// What decoded them, where they come out of a token file.
+    fn model(&self) -> Option<String>;
 }
 
 /// The pictures of a folder.
@@ -89,6 +92,10 @@ impl PictureSet for FolderSet {
     fn prepared(&self) -> String {
         self.cut.words()
     }
+
+    fn model(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What the first views of a token file decode to.
@@ -148,10 +155,10 @@ impl PictureSet for TokenPictures<'_> {
     }
 
     fn prepared(&self) -> String {
-        format!(
-            "{}; decoded by {}",
-            self.decoding.prepared(),
-            self.decoding.model().0
-        )
+        self.decoding.prepared()
+    }
+
+    fn model(&self) -> Option<String> {
+        Some(self.decoding.model().0)
     }
 }

@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::eigen::{Eigen, dot, symmetric_eigen};
+use super::{
+    eigen::{Eigen, dot, symmetric_eigen},
+    statistics::Gaussian,
+};
 use crate::{Error, Result};
 
 /// Mean and covariance of feature vectors, collected as they come.
@@ -119,22 +122,23 @@ impl Moments {
     }
 }
 
-/// `|ma - mb|^2 + tr(Ca + Cb - 2 (Ca^1/2 Cb Ca^1/2)^1/2)`. Fewer vectors than features are no hindrance: what the covariances do
-/// not span takes no part in the root, and nothing is added to their diagonals. Time grows with the cube of the features.
+/// `|ma - mb|^2 + tr(Ca + Cb - 2 (Ca^1/2 Cb Ca^1/2)^1/2)` of means and covariances, collected here or read from a file. Fewer vectors than
+/// features are no hindrance: what the covariances do not span takes no part in the root, and nothing is added to their diagonals. Time
+/// grows with the cube of the features.
 ///
 /// # Errors
 /// [`Error::Argument`] for fewer than two vectors on a side, different numbers of features, or numbers too large for f64.
-pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
-    let features = a.origin.len();
-    if b.origin.len() != features {
+pub fn frechet_distance(a: &impl Gaussian, b: &impl Gaussian) -> Result<f64> {
+    let ((mean_a, cov_a), (mean_b, cov_b)) = (a.gaussian()?, b.gaussian()?);
+    let features = mean_a.len();
+    if mean_b.len() != features {
         return Err(Error::Argument {
             what: "features",
             expected: features.to_string(),
-            found: b.origin.len().to_string(),
+            found: mean_b.len().to_string(),
         });
     }
-    let (cov_a, cov_b) = (a.covariance()?, b.covariance()?);
-    let means = a.mean().into_iter().zip(b.mean());
+    let means = mean_a.iter().zip(mean_b.iter());
     let apart: f64 = means.map(|(a, b)| (a - b) * (a - b)).sum();
     let trace = |matrix: &[f64]| -> f64 { matrix.iter().step_by(features + 1).sum() };
     let fixed = apart + trace(&cov_a) + trace(&cov_b);
@@ -146,7 +150,7 @@ pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
         });
     }
     // With Ca = V L V', the inner matrix has the eigenvalues of (V L^1/2)' Cb (V L^1/2); columns without variance drop out.
-    let Eigen { values, vectors } = symmetric_eigen(cov_a, true)?;
+    let Eigen { values, vectors } = symmetric_eigen(cov_a.into_owned(), true)?;
     let floor = rounding(&values);
     let half: Vec<f64> = values
         .iter()

@@ -6,11 +6,17 @@ mod adaptive;
 mod eigen;
 mod entropy;
 mod frechet;
+mod inception_score;
 mod pictures;
+mod precision_recall;
+mod statistics;
 mod usage;
 
 pub use adaptive::CodeLengths;
 pub use entropy::{Conditional, EntropyReport, IdStatistics};
 pub use frechet::{Moments, frechet_distance};
+pub use inception_score::{InceptionScore, SPLITS, inception_score};
 pub use pictures::{Luma, Pair, Scores, SsimBorder};
+pub use precision_recall::{NEIGHBOURS, PrecisionRecall, precision_recall};
+pub use statistics::{Gaussian, Provenance, Statistics};
 pub use usage::{Usage, UsageShare, Window, write_counts};
