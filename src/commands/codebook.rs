@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vqlc_train::{
@@ -165,7 +165,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
         feature_budget: args.feature_budget,
     };
     let told = Told::new(&args.out, pictures.count() as u64);
-    let built = codebook::build(&pictures, &backbone, &settings, &state, args.resume, &told);
+    let built = codebook::make(&pictures, &backbone, &settings, output, args.resume, &told);
     told.finish();
     let Some(codebook) = built? else {
         told.reporter.note(
@@ -173,10 +173,6 @@ fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
         );
         return Ok(Exit::Interrupted);
     };
-    codebook.write(output)?;
-    if state.exists() {
-        std::fs::remove_file(&state).with_context(|| state.display().to_string())?;
-    }
     let shown = Info::new(output, &codebook);
     if args.out.json {
         text::print_json(&shown)?;
@@ -198,14 +194,14 @@ fn build(args: &BuildArgs) -> anyhow::Result<Exit> {
 }
 
 /// Says how far the work is.
-struct Told {
+pub(crate) struct Told {
     reporter: Reporter,
     pictures: Progress,
     started: OnceLock<std::time::Instant>,
 }
 
 impl Told {
-    fn new(out: &OutputArgs, pictures: u64) -> Self {
+    pub(crate) fn new(out: &OutputArgs, pictures: u64) -> Self {
         process::keep_freed_memory();
         let reporter = Reporter::new(out);
         Self {
@@ -215,7 +211,7 @@ impl Told {
         }
     }
 
-    fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.pictures.finish();
     }
 }
@@ -237,9 +233,9 @@ impl Watch for Told {
     fn sampled(&self, all: u64, kept: u64) {
         if kept < all {
             self.reporter.note(&format!(
-                "{} do not fit into --feature-budget: a sample of {} is kept",
-                text::things(all, "feature"),
-                text::count(kept)
+                "a sample of {} of {} is kept, within the budget",
+                text::count(kept),
+                text::things(all, "feature")
             ));
         }
     }

@@ -43,11 +43,11 @@ impl RunArgs {
 
 /// Values of a configuration that arguments set: `key=value`, as `--set` takes them.
 #[derive(Default)]
-pub(super) struct Assignments(Vec<String>);
+pub(crate) struct Assignments(Vec<String>);
 
 impl Assignments {
     /// Sets a path, if one is given.
-    pub(super) fn path(&mut self, key: &str, path: Option<&Path>) -> anyhow::Result<()> {
+    pub(crate) fn path(&mut self, key: &str, path: Option<&Path>) -> anyhow::Result<()> {
         if let Some(path) = path {
             self.0.push(format!("{key}={}", quoted(path)?));
         }
@@ -65,7 +65,7 @@ impl Assignments {
     }
 
     /// All of them, and behind them those of `--set`.
-    pub(super) fn and(mut self, set: &[String]) -> Vec<String> {
+    pub(crate) fn and(mut self, set: &[String]) -> Vec<String> {
         self.0.extend_from_slice(set);
         self.0
     }

@@ -1,10 +1,10 @@
 //! `vqlc train`: fitting tokenizers and what learns from their tokens, and measuring them.
 
-mod configuration;
+pub(crate) mod configuration;
 mod learn;
 mod tokenizer;
 mod usage;
-mod watcher;
+pub(crate) mod watcher;
 
 use clap::{Args, Subcommand};
 use vqlc_train::learn::Kind;

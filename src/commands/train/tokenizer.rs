@@ -4,13 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use serde::Serialize;
-use vqlc_model::Tokenizer;
 use vqlc_train::{
     TokenizerConfig,
-    measure::Evaluation,
     run::Outcome,
-    trainer::{TokenizerTrainer, UsageReport},
+    trainer::{Finished, TokenizerTrainer},
 };
 
 use super::{
@@ -84,51 +81,23 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     watcher.finish();
-    trainer.settle()?;
-    let (path, usage, evaluation) = match trainer.model()? {
-        Some(model) => {
-            let path = out.join("model.safetensors");
-            model.write(&path)?;
-            reporter.note(&format!("wrote {}", path.display()));
-            let tokenizer = Tokenizer::new(&model, &device)?;
-            let Some(usage) = trainer.measure_usage(&tokenizer, &mut watcher)? else {
-                return Ok(not_measured(out));
-            };
-            (Some(path), usage, trainer.evaluate(&tokenizer)?)
-        }
-        None => {
-            reporter.note("the fc quantizer searches on the unit sphere, which no model file holds: none is written");
-            let Some(usage) = trainer.measure_usage(&trainer, &mut watcher)? else {
-                return Ok(not_measured(out));
-            };
-            (None, usage, trainer.evaluate(&trainer)?)
-        }
-    };
-    let summary = Summary {
-        model: path,
-        steps: trainer.steps(),
-        usage,
-        evaluation,
+    let Some(finished) = trainer.finish(&mut watcher)? else {
+        report::say(&format!(
+            "vqlc: interrupted while counting used entries; `vqlc train tokenizer --resume --out {}` measures again",
+            out.display()
+        ));
+        return Ok(Exit::Interrupted);
     };
     if args.run.output.json {
-        text::print_json(&summary)?;
+        text::print_json(&finished)?;
     } else {
-        text::print(&summary.text())?;
+        text::print(&shown(&finished))?;
     }
     Ok(if trainer.unreadable() > 0 {
         Exit::Skipped
     } else {
         Exit::Ok
     })
-}
-
-/// The run is done, what it is worth is not known.
-fn not_measured(out: &Path) -> Exit {
-    report::say(&format!(
-        "vqlc: interrupted while counting used entries; `vqlc train tokenizer --resume --out {}` measures again",
-        out.display()
-    ));
-    Exit::Interrupted
 }
 
 /// The configuration of a new run, or of the one that goes on.
@@ -169,29 +138,16 @@ fn configuration(args: &TokenizerArgs, out: &Path) -> anyhow::Result<TokenizerCo
     })
 }
 
-/// What came of a run.
-#[derive(Serialize)]
-struct Summary {
-    model: Option<PathBuf>,
-    steps: u64,
-    usage: UsageReport,
-    evaluation: Option<Evaluation>,
-}
-
-impl Summary {
-    fn text(&self) -> String {
-        let model = self
-            .model
-            .as_ref()
-            .map_or("none".into(), |path| path.display().to_string());
-        let mut text = format!(
-            "model         {model}\nsteps         {}\n{}",
-            text::count(self.steps),
-            lines(&self.usage)
-        );
-        if let Some(evaluation) = &self.evaluation {
-            text += &evaluation.text();
-        }
-        text
+/// What came of a run, as lines of text.
+fn shown(finished: &Finished) -> String {
+    let model = (finished.model.as_ref()).map_or("none".into(), |path| path.display().to_string());
+    let mut text = format!(
+        "model         {model}\nsteps         {}\n{}",
+        text::count(finished.steps),
+        lines(&finished.usage)
+    );
+    if let Some(evaluation) = &finished.evaluation {
+        text += &evaluation.text();
     }
+    text
 }

@@ -10,14 +10,14 @@ use crate::{
 };
 
 /// Shows how far a run is, on a bar or in lines.
-pub(super) struct Watcher {
+pub(crate) struct Watcher {
     reporter: Reporter,
     steps: Steps,
 }
 
 impl Watcher {
     /// For a run of `steps` steps.
-    pub(super) fn new(reporter: Reporter, steps: u64) -> Self {
+    pub(crate) fn new(reporter: Reporter, steps: u64) -> Self {
         Self {
             reporter,
             steps: reporter.steps(steps),
@@ -25,7 +25,7 @@ impl Watcher {
     }
 
     /// Takes the bar away.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.steps.finish();
     }
 }

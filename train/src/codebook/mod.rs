@@ -161,6 +161,30 @@ pub fn build(
     finish(at, features.dim(), provenance).map(Some)
 }
 
+/// As [`build`], into the file `output`. What the iterations left behind for a job that is stopped lies beside it, at [`state_path`], until
+/// it is done.
+///
+/// # Errors
+/// As [`build`]; a file that cannot be written.
+pub fn make(
+    pictures: &Pictures,
+    backbone: &Backbone,
+    settings: &Settings,
+    output: &Path,
+    resume: bool,
+    watch: &dyn Watch,
+) -> Result<Option<Codebook>> {
+    let state = state_path(output);
+    let built = build(pictures, backbone, settings, &state, resume, watch)?;
+    if let Some(codebook) = &built {
+        codebook.write(output)?;
+        if state.exists() {
+            std::fs::remove_file(&state).map_err(|e| Error::io(&state, e))?;
+        }
+    }
+    Ok(built)
+}
+
 fn check(settings: &Settings, grid: usize, pool: usize) -> Result<()> {
     let refused = |why: String| Err(Error::Config(why));
     if settings.codes == 0 || settings.codes > vqlc_ops::MAX_ENTRIES {

@@ -158,15 +158,15 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {
         .ok()
         .and_then(|mut parsed| parsed.remove("v"))
         .unwrap_or_else(|| toml::Value::String(value.into()));
-    let (section, name) = key
-        .trim()
-        .split_once('.')
+    let (sections, name) = (key.trim().rsplit_once('.'))
         .ok_or_else(|| bad("the key needs its section, such as run.steps"))?;
-    let section = table
-        .entry(section)
-        .or_insert_with(|| toml::Table::new().into())
-        .as_table_mut()
-        .ok_or_else(|| bad("not a section"))?;
+    let mut section = table;
+    for part in sections.split('.') {
+        let inner = section
+            .entry(part)
+            .or_insert_with(|| toml::Table::new().into());
+        section = (inner.as_table_mut()).ok_or_else(|| bad("not a section"))?;
+    }
     section.insert(name.into(), value);
     Ok(())
 }

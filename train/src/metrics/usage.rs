@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, files::write_whole};
 
@@ -77,7 +77,7 @@ impl Usage {
 }
 
 /// How much of a codebook some tokens use (paper section 4.1).
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct UsageShare {
     /// Tokens counted.
     pub tokens: u64,

@@ -6,6 +6,7 @@
 mod build;
 mod evaluate;
 mod export;
+mod finish;
 mod generator;
 mod report;
 mod resume;
@@ -31,6 +32,7 @@ use crate::{
     watch::grid,
 };
 
+pub use finish::Finished;
 pub use report::StepReport;
 pub use usage::{UsageCounts, UsageOptions, UsageReport, count_usage};
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Progress, TokenizerTrainer, build::augment};
 use crate::{
@@ -18,7 +18,7 @@ const NOTES: f64 = 10.0;
 const CROPS: u64 = 0x0075_7361_6765;
 
 /// Utilisation over the training pictures.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct UsageReport {
     /// One pass of centre crops.
     pub plain: UsageShare,
