@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Train(commands::train::TrainArgs),
     /// Measure tokenizers, token files and what learned from them
     Eval(commands::eval::EvalArgs),
+    /// Train tokenizers that differ in one thing each, and compare them in a table
+    Ablate(Box<commands::ablate::AblateArgs>),
     /// Sample pictures from what learned from tokens
     Sample(commands::sample::SampleArgs),
     /// Measure this machine: encode, decode, search, unpack, validate

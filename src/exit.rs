@@ -77,7 +77,7 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
 }
 
 /// An error and its causes as one line; a cause whose text the one before ends with is not said twice.
-fn line(err: &anyhow::Error) -> String {
+pub(crate) fn line(err: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in err.chain() {
         let cause = cause.to_string();

@@ -1,5 +1,6 @@
 //! One file a command. A command returns its exit code, or an error that `exit` turns into one.
 
+pub(crate) mod ablate;
 pub(crate) mod bench;
 pub(crate) mod codebook;
 pub(crate) mod completions;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Bench(args) => bench::run(args),
         Command::Selftest(args) => selftest::run(args),
         Command::Train(args) => train::run(args),
+        Command::Ablate(args) => ablate::run(&args),
         Command::Sample(args) => sample::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Completions(args) => completions::run(args),

@@ -3,6 +3,7 @@
 //!
 //! What this crate has no notion of: command lines and progress bars (it reports through a small trait).
 
+pub mod ablation;
 pub mod backbone;
 pub mod checkpoint;
 pub mod codebook;
