@@ -4,7 +4,7 @@ mod common;
 
 use common::vqlc;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "compress",
     "decompress",
     "validate",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 16] = [
     "model",
     "codebook",
     "train",
+    "ablate",
     "eval",
     "sample",
     "bench",
