@@ -14,6 +14,7 @@ pub mod dit;
 pub mod error;
 pub mod files;
 pub mod gpt;
+pub mod inspect;
 pub mod learn;
 pub mod losses;
 pub mod measure;

@@ -12,18 +12,18 @@ use crate::{Error, Result};
 const STEPS: usize = 100;
 
 /// `A = sum over i of values[i] vectors[i] vectors[i]'`.
-pub(super) struct Eigen {
+pub(crate) struct Eigen {
     /// In no order.
-    pub(super) values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
     /// Row `i` belongs to value `i`; unit length. Empty if not asked for.
-    pub(super) vectors: Vec<f64>,
+    pub(crate) vectors: Vec<f64>,
 }
 
 /// Of `matrix`, [n, n], of which the part on and below the diagonal counts. Takes some 4 n^3 operations, 9 n^3 with vectors.
 ///
 /// # Errors
 /// [`Error::Argument`] for a length that is no square, or values that are not finite or too large to square.
-pub(super) fn symmetric_eigen(mut matrix: Vec<f64>, with_vectors: bool) -> Result<Eigen> {
+pub(crate) fn symmetric_eigen(mut matrix: Vec<f64>, with_vectors: bool) -> Result<Eigen> {
     let n = matrix.len().isqrt();
     let squares: f64 = matrix.iter().map(|v| v * v).sum();
     if n * n != matrix.len() || !squares.is_finite() {

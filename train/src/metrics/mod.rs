@@ -13,6 +13,7 @@ mod statistics;
 mod usage;
 
 pub use adaptive::CodeLengths;
+pub(crate) use eigen::symmetric_eigen;
 pub use entropy::{Conditional, EntropyReport, IdStatistics};
 pub use frechet::{Moments, frechet_distance};
 pub use inception_score::{InceptionScore, SPLITS, inception_score};

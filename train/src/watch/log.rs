@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// Lines longer than this are not ours.
-const LINE_LIMIT: u64 = 1 << 20;
+pub(crate) const LINE_LIMIT: u64 = 1 << 20;
 
 /// Appends numbers to a file as a run goes on.
 #[derive(Debug)]

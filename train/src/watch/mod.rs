@@ -6,4 +6,5 @@ mod log;
 
 pub use events::Events;
 pub use grid::{grid, png, sheet};
+pub(crate) use log::LINE_LIMIT;
 pub use log::MetricsLog;

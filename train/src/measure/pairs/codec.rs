@@ -82,7 +82,7 @@ impl Pairs for CodecPairs<'_> {
 }
 
 /// Pictures `[n, 3, side, side]` in [-1, 1] as they would be written.
-fn eight_bits(pixels: &[f32], side: usize) -> Result<Vec<Rgb>> {
+pub(crate) fn eight_bits(pixels: &[f32], side: usize) -> Result<Vec<Rgb>> {
     pixels
         .chunks_exact(3 * side * side)
         .map(|one| Ok(to_rgb8(one, side, side, side, side)?))

@@ -9,7 +9,7 @@ use vqlc_model::image::Rgb;
 use crate::{Result, data::Skipped};
 
 pub use codec::CodecPairs;
-pub(crate) use codec::plain;
+pub(crate) use codec::{eight_bits, plain};
 pub use folders::FolderPairs;
 pub use tokens::{Resolve, TokenPairs};
 
