@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Ablate(Box<commands::ablate::AblateArgs>),
     /// Sample pictures from what learned from tokens
     Sample(commands::sample::SampleArgs),
+    /// Write a page that shows what a tokenizer does to pictures
+    Report(Box<commands::report::ReportArgs>),
     /// Measure this machine: encode, decode, search, unpack, validate
     Bench(commands::bench::BenchArgs),
     /// Compare every fast operation with its plain version on this machine

@@ -19,6 +19,7 @@ const COMMANDS: [&str; 17] = [
     "ablate",
     "eval",
     "sample",
+    "report",
     "bench",
     "selftest",
     "completions",

@@ -12,6 +12,7 @@ pub(crate) mod info;
 pub(crate) mod merge;
 pub(crate) mod model;
 pub(crate) mod recover;
+pub(crate) mod report;
 pub(crate) mod sample;
 pub(crate) mod selftest;
 pub(crate) mod split;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Train(args) => train::run(args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Sample(args) => sample::run(args),
+        Command::Report(args) => report::run(&args),
         Command::Eval(args) => eval::run(args),
         Command::Completions(args) => completions::run(args),
     }
