@@ -4,7 +4,7 @@ mod common;
 
 use common::vqlc;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "compress",
     "decompress",
     "validate",
