@@ -20,8 +20,8 @@ pub use evaluation::{Evaluation, Protocol, evaluate};
 pub use features::{Cloud, FeatureNetwork, Keep};
 pub use generation::{Gathered, Generation, GenerationFigures, Reference, SetFacts, gather};
 pub use judges::{JudgeFiles, Judges, WeightsFile};
-pub(crate) use pairs::{eight_bits, plain};
 pub use pairs::{CodecPairs, FolderPairs, PairBatch, Pairs, Resolve, TokenPairs};
+pub(crate) use pairs::{eight_bits, plain};
 pub use sets::{FolderSet, PictureSet, TokenPictures};
 
 /// Pictures that are looked at together.
