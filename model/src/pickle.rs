@@ -4,10 +4,12 @@
 //! It does trust sizes: a pickle of a hundred bytes can make it copy memory without end or nest until the stack is full.
 //! So the program is first run on sizes alone, and tensors are checked against the file's length before they are read.
 
+mod legacy;
+
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead as _, BufReader, Read, Take},
+    io::{BufRead, BufReader, Read, Seek as _, Take},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -30,10 +32,13 @@ const KEYS: [Option<&str>; 4] = [
     Some("model_state_dict"),
 ];
 
+const NO_STATE_DICT: &str =
+    "no state dict inside, neither at the top nor under state_dict, model or model_state_dict";
+
 /// Reads every tensor of the state dict in `path`, on the CPU, in its stored dtype.
 ///
 /// # Errors
-/// [`Error::Malformed`] when the file is no PyTorch zip checkpoint, is damaged, or asks for more than it could hold.
+/// [`Error::Malformed`] when the file is no PyTorch checkpoint (a zip archive, or the older form without one), is damaged, or asks for more than it could hold.
 pub fn read_pth(path: &Path) -> Result<Tensors> {
     let malformed = |why: String| Error::Malformed(format!("{}: {why}", path.display()));
     let file_len = std::fs::metadata(path)
@@ -46,8 +51,12 @@ pub fn read_pth(path: &Path) -> Result<Tensors> {
 }
 
 fn read_checked(path: &Path, file_len: u64) -> Result<Tensors, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    let mut zip = zip::ZipArchive::new(BufReader::new(file))
+    let mut file = BufReader::new(File::open(path).map_err(|e| e.to_string())?);
+    if file.fill_buf().is_ok_and(|b| b.starts_with(legacy::START)) {
+        return legacy::read(file, file_len);
+    }
+    file.rewind().map_err(|e| e.to_string())?;
+    let mut zip = zip::ZipArchive::new(file)
         .map_err(|e| format!("not a zip archive as PyTorch 1.6 and later write ({e})"))?;
     let pickles: Vec<usize> = (0..zip.len())
         .filter(|&i| {
@@ -98,10 +107,7 @@ fn read_checked(path: &Path, file_len: u64) -> Result<Tensors, String> {
         }
         return Ok(tensors);
     }
-    Err(
-        "no state dict inside, neither at the top nor under state_dict, model or model_state_dict"
-            .into(),
-    )
+    Err(NO_STATE_DICT.into())
 }
 
 /// How many objects a value is made of, and how deep they nest.
@@ -128,11 +134,11 @@ impl Sizes {
     }
 
     fn step<R: Read>(&mut self, input: &mut Pickle<R>) -> Result<bool, String> {
-        match bytes::<1, R>(input)?[0] {
-            0x80 => drop(bytes::<1, R>(input)?),
+        match bytes::<1>(input)?[0] {
+            0x80 => drop(bytes::<1>(input)?),
             b'c' => {
-                let len = line(input)? + line(input)?;
-                self.push(1 + len / 32, 0)?;
+                let len = line(input)?.len() + line(input)?.len();
+                self.push(1 + len as u64 / 32, 0)?;
             }
             b'K' => self.constant::<1, R>(input)?,
             b'M' => self.constant::<2, R>(input)?,
@@ -144,7 +150,7 @@ impl Sizes {
                 self.push(1 + len / 32, 0)?;
             }
             0x8a => {
-                let len = u64::from(bytes::<1, R>(input)?[0]);
+                let len = u64::from(bytes::<1>(input)?[0]);
                 if len > 8 {
                     return Err("an integer of more than 64 bits in its pickle".into());
                 }
@@ -160,9 +166,9 @@ impl Sizes {
             b'a' | b'b' => self.fold(1)?,
             b's' => self.fold(2)?,
             b'e' | b'u' => self.gather(false)?,
-            b'q' => self.put(u32::from(bytes::<1, R>(input)?[0]))?,
+            b'q' => self.put(u32::from(bytes::<1>(input)?[0]))?,
             b'r' => self.put(u32::from_le_bytes(bytes(input)?))?,
-            b'h' => self.get(u32::from(bytes::<1, R>(input)?[0]))?,
+            b'h' => self.get(u32::from(bytes::<1>(input)?[0]))?,
             b'j' => self.get(u32::from_le_bytes(bytes(input)?))?,
             b'.' => return Ok(false),
             other => {
@@ -175,7 +181,7 @@ impl Sizes {
     }
 
     fn constant<const N: usize, R: Read>(&mut self, input: &mut Pickle<R>) -> Result<(), String> {
-        bytes::<N, R>(input)?;
+        bytes::<N>(input)?;
         self.push(1, 0)
     }
 
@@ -253,14 +259,14 @@ fn cut(_: std::io::Error) -> String {
     "its pickle is cut short or too long".into()
 }
 
-fn bytes<const N: usize, R: Read>(input: &mut Pickle<R>) -> Result<[u8; N], String> {
+fn bytes<const N: usize>(input: &mut impl Read) -> Result<[u8; N], String> {
     let mut out = [0; N];
     input.read_exact(&mut out).map_err(cut)?;
     Ok(out)
 }
 
-/// Skips a line; its length.
-fn line<R: Read>(input: &mut Pickle<R>) -> Result<u64, String> {
+/// A line, with its end.
+fn line(input: &mut impl BufRead) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     input
         .by_ref()
@@ -268,7 +274,7 @@ fn line<R: Read>(input: &mut Pickle<R>) -> Result<u64, String> {
         .read_until(b'\n', &mut text)
         .map_err(cut)?;
     if text.last() == Some(&b'\n') {
-        Ok(text.len() as u64)
+        Ok(text)
     } else {
         Err("a name in its pickle does not end".into())
     }

@@ -3,7 +3,8 @@
 mod common;
 
 use candle_core::Device;
-use vqlc_train::reference::compare_metrics;
+use vqlc_model::reference::ReferenceFile;
+use vqlc_train::reference::{compare_judges, compare_metrics};
 
 #[test]
 fn metrics_match_the_reference() {
@@ -14,4 +15,16 @@ fn metrics_match_the_reference() {
         let failed: Vec<_> = comparisons.iter().filter(|c| !c.passed()).collect();
         assert!(failed.is_empty(), "{failed:#?}");
     }
+}
+
+/// Only the repository has a reference of these.
+#[test]
+fn metrics_match_the_usual_packages() {
+    let folder = common::fixtures();
+    let made = compare_judges(&folder, &Device::Cpu).unwrap();
+    let stored = ReferenceFile::open(&folder, "judges.safetensors").unwrap();
+    // One Fréchet distance is also taken of a file of statistics.
+    assert_eq!(made.len(), stored.keys("out.").count() + 1);
+    let failed: Vec<_> = made.iter().filter(|c| !c.passed()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }

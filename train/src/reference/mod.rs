@@ -9,6 +9,7 @@ mod dit;
 mod efficientnet;
 mod gpt;
 mod inception;
+mod judges;
 mod ldm;
 mod lpips;
 mod metrics;
@@ -24,6 +25,7 @@ pub use dit::compare_dit;
 pub use efficientnet::compare_efficientnet;
 pub use gpt::compare_gpt;
 pub use inception::compare_inception;
+pub use judges::compare_judges;
 pub use ldm::compare_ldm;
 pub use lpips::{compare_lpips, compare_lpips_alex};
 pub use metrics::compare_metrics;
@@ -43,7 +45,7 @@ pub type Compare = fn(&Path, &Device) -> Result<Vec<Comparison>>;
 
 /// The files of a reference folder that this crate's parts are compared with, and how. (EfficientNet's needs its weights, and the
 /// metrics know no device.)
-pub const CASES: [(&str, Compare); 13] = [
+pub const CASES: [(&str, Compare); 14] = [
     ("adam_steps.safetensors", compare_adam_steps),
     ("adaptive_weight.safetensors", compare_adaptive_weight),
     ("clip_vision.safetensors", compare_clip),
@@ -51,6 +53,7 @@ pub const CASES: [(&str, Compare); 13] = [
     ("dit.safetensors", compare_dit),
     ("gpt.safetensors", compare_gpt),
     ("inception.safetensors", compare_inception),
+    ("judges.safetensors", compare_judges),
     ("ldm.safetensors", compare_ldm),
     ("lpips.safetensors", compare_lpips),
     ("lpips_alex.safetensors", compare_lpips_alex),
