@@ -26,9 +26,14 @@ impl FeatureArgs {
         }
     }
 
-    /// Whether one was named.
+    /// Whether one was named, or both.
     pub(crate) fn any(&self) -> bool {
         self.efficientnet.is_some() || self.inception.is_some()
+    }
+
+    /// Whether one was named and not both.
+    pub(crate) fn one(&self) -> bool {
+        self.efficientnet.is_some() != self.inception.is_some()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::text;
+
 /// Assumed where the system does not say what is free.
 const FALLBACK: u64 = 4 << 30;
 
@@ -18,6 +20,25 @@ impl MemoryArgs {
     pub(crate) fn limit(self) -> u64 {
         self.max_memory
             .unwrap_or_else(|| available().unwrap_or(FALLBACK))
+    }
+}
+
+impl MemoryArgs {
+    /// That `at_once` crops of `side` pixels a side fit: preparing one takes 15 bytes a pixel.
+    pub(crate) fn expect_crops(self, side: u16, at_once: u64) -> anyhow::Result<()> {
+        self.expect(u64::from(side).pow(2) * 15 * at_once, side)
+    }
+
+    /// That `need` bytes for crops of `side` pixels a side are allowed.
+    pub(crate) fn expect(self, need: u64, side: u16) -> anyhow::Result<()> {
+        let limit = self.limit();
+        anyhow::ensure!(
+            need <= limit,
+            "--size {side}: such crops take about {} of memory, allowed are {} (see --max-memory)",
+            text::bytes(need),
+            text::bytes(limit)
+        );
+        Ok(())
     }
 }
 

@@ -227,9 +227,11 @@ fn what_cannot_be_measured_is_said() {
         net
     ])
     .code(1);
-    // An unreadable picture is left out.
+    // More unreadable pictures in a row than are looked at together are left out; two are left.
+    for i in 0..20 {
+        fs::write(one.join(format!("A{i:02}.jpg")), b"none").unwrap();
+    }
     fs::copy(pictures().join("fruit/orange.jpg"), one.join("b.jpg")).unwrap();
-    fs::write(one.join("c.jpg"), b"none").unwrap();
     let run = measure(args![
         one,
         pictures(),
@@ -240,7 +242,33 @@ fn what_cannot_be_measured_is_said() {
         "--json"
     ])
     .code(3);
-    assert_eq!(run.json()["made"]["pictures"], 2);
+    let json = run.json();
+    assert_eq!(json["made"]["pictures"], 2);
+    assert_eq!(json["made"]["left_out"].as_array().unwrap().len(), 20);
+    assert_eq!(json["made"]["sizes"].to_string(), "[[64,64],[64,64]]");
+    // Too few for neighbours.
+    let run = measure(args![
+        one,
+        pictures(),
+        "--size",
+        "64",
+        "--efficientnet",
+        net,
+        "--precision-recall"
+    ]);
+    assert!(run.code(1).err.contains("more than 3 pictures"));
+    // Crops that would fill the memory.
+    let run = measure(args![
+        one,
+        one,
+        "--size",
+        "60000",
+        "--efficientnet",
+        net,
+        "--max-memory",
+        "1G"
+    ]);
+    assert!(run.code(1).err.contains("--max-memory"));
     // Another tokenizer's tokens.
     let (tokens, other) = (folder.path("t.vqt"), folder.path("m.safetensors"));
     tiny_model(1).write(&other).unwrap();

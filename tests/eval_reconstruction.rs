@@ -114,6 +114,16 @@ fn what_cannot_be_compared_is_listed_or_refused() {
     let left_out = found["left_out"].to_string();
     assert!(left_out.contains("no original has its name"), "{left_out}");
 
+    // Too small for the window of SSIM.
+    let small = folder.path("small");
+    fs::create_dir(&small).unwrap();
+    fs::copy(made.join("fruit/orange.jpg"), small.join("a.jpg")).unwrap();
+    let run = measure(args![small, small, "--size", "8"]).code(1);
+    assert!(
+        run.err.contains("a.jpg") && run.err.lines().count() == 1,
+        "{run:?}"
+    );
+
     // Nothing at all in common.
     fs::remove_dir_all(made.join("fruit")).unwrap();
     fs::copy(pictures().join("fruit/orange.jpg"), made.join("x.jpg")).unwrap();
@@ -131,6 +141,8 @@ fn what_cannot_be_compared_is_listed_or_refused() {
     measure(args![pictures(), tokens, "--model", other]).code(5);
     measure(args![pictures(), tokens, "--size", "64"]).code(1);
     measure(args![pictures(), "--size", "65"]).code(1);
+    let run = measure(args![pictures(), "--size", "60000", "--max-memory", "1G"]).code(1);
+    assert!(run.err.contains("--max-memory"), "{run:?}");
     measure(args![pictures(), made, "--model", other]).code(1);
     measure(args![folder.path("nowhere")]).code(1);
     // Its originals are not there.

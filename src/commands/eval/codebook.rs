@@ -110,7 +110,7 @@ pub(crate) fn run(args: &CodebookArgs) -> anyhow::Result<Exit> {
                 say("vqlc: interrupted while counting; nothing was written");
                 return Ok(Exit::Interrupted);
             }
-            if done == last_part && done > 0 {
+            if done == last_part && pictures >= PARTS {
                 statistics.mark();
             }
             let record = picture * file.views().len() as u64;
@@ -141,13 +141,14 @@ pub(crate) fn run(args: &CodebookArgs) -> anyhow::Result<Exit> {
         bits: statistics.report(),
         program: concat!("vqlc ", env!("CARGO_PKG_VERSION")),
     };
+    // Before stdout, which may be closed.
+    if let Some(path) = &args.counts {
+        write_counts(path, &[("plain", usage)])?;
+    }
     if args.output.json {
         text::print_json(&found)?;
     } else {
         text::print(&found.lines(args.output.verbose))?;
-    }
-    if let Some(path) = &args.counts {
-        write_counts(path, &[("plain", usage)])?;
     }
     Ok(Exit::Ok)
 }
@@ -195,7 +196,10 @@ fn open(
                 first.codebook_size()
             );
         }
-        if let Some((twin, _)) = files.iter().find(|(_, f)| f.content() == file.content()) {
+        if let Some((twin, _)) = files
+            .iter()
+            .find(|(_, f)| !f.is_empty() && f.content() == file.content())
+        {
             let twin = twin.display();
             anyhow::bail!("{name}: the same content as {twin}; name each file once");
         }

@@ -7,9 +7,10 @@ use clap::Args;
 use vqlc_format::TokenFile;
 use vqlc_train::{
     measure::{
-        FolderSet, Gathered, Generation, Judges, Keep, PictureSet, Reference, TokenPictures, gather,
+        FolderSet, Gathered, Generation, Judges, Keep, PictureSet, Reference, SetFacts,
+        TokenPictures, gather, known,
     },
-    metrics::Statistics,
+    metrics::{NEIGHBOURS, Statistics},
 };
 
 use crate::{
@@ -37,6 +38,9 @@ Examples:
   vqlc eval generation samples photos --efficientnet efficientnet_lite0.safetensors --precision-recall
   vqlc eval generation samples photos --inception inception.pth --save-statistics photos.npz
   vqlc eval generation samples.vqt photos.npz --inception inception.pth --json";
+
+/// Pictures of a folder that are held at once.
+const SIDE_BY_SIDE: u64 = 8;
 
 /// `vqlc eval generation`
 #[derive(Args)]
@@ -88,6 +92,13 @@ pub(crate) fn run(args: &GenerationArgs) -> anyhow::Result<Exit> {
     );
     let from_file = is_statistics(&args.reference);
     ensure!(
+        args.size.is_none() || args.made.is_dir() || args.reference.is_dir(),
+        "--size cuts pictures in folders; a token file says how its pictures were cut"
+    );
+    if let Some(size) = args.size {
+        args.memory.expect_crops(size, SIDE_BY_SIDE)?;
+    }
+    ensure!(
         !from_file || (args.save_statistics.is_none() && !args.precision_recall),
         "{} holds statistics: there are no pictures for --precision-recall or --save-statistics",
         args.reference.display()
@@ -100,6 +111,13 @@ pub(crate) fn run(args: &GenerationArgs) -> anyhow::Result<Exit> {
         true => Some(Box::new(Statistics::read(&args.reference)?)),
         false => None,
     };
+    if let Some(statistics) = &statistics {
+        known(statistics, &judges).with_context(|| args.reference.display().to_string())?;
+    }
+    ensure!(
+        args.save_statistics.is_none() || args.judges.one(),
+        "--save-statistics: a file of statistics is of one network: name one"
+    );
     let features = args.precision_recall;
     let keep = Keep {
         features,
@@ -126,6 +144,17 @@ pub(crate) fn run(args: &GenerationArgs) -> anyhow::Result<Exit> {
         }
     };
     let found = Generation::new(&made, &reference, &judges)?;
+    let few = |facts: &SetFacts| {
+        facts
+            .pictures
+            .is_some_and(|count| count <= NEIGHBOURS as u64)
+    };
+    ensure!(
+        !args.precision_recall || !(few(&found.made) || few(&found.reference)),
+        "--precision-recall takes more than {NEIGHBOURS} pictures on each side, found {} and {}",
+        found.made.pictures.unwrap_or(0),
+        found.reference.pictures.unwrap_or(0)
+    );
     if args.output.json {
         text::print_json(&found)?;
     } else {

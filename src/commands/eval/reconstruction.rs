@@ -42,6 +42,9 @@ Examples:
 /// Side of the crops unless another is asked for.
 const SIZE: u16 = 256;
 
+/// Pictures of a folder that are held at once; the codec's loader is ahead by some more.
+const SIDE_BY_SIDE: u64 = 8;
+
 /// `vqlc eval reconstruction`
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -85,6 +88,9 @@ pub(crate) fn run(args: &ReconstructionArgs) -> anyhow::Result<Exit> {
                 args.model.model.is_none(),
                 "--model goes with ORIGINALS alone or a token file; two folders need none"
             );
+            if let Some(size) = args.size {
+                args.memory.expect_crops(size, 2 * SIDE_BY_SIDE)?;
+            }
             measure(
                 args,
                 &judges,
@@ -100,7 +106,13 @@ pub(crate) fn run(args: &ReconstructionArgs) -> anyhow::Result<Exit> {
         }
         None => {
             let tokenizer = default_model::load(&args.model, &args.network)?;
-            let size = crop_side(args.size.unwrap_or(SIZE), &tokenizer)?;
+            let told = args.size.unwrap_or(SIZE);
+            let size = crop_side(told, &tokenizer)?;
+            args.memory.expect_crops(told, SIDE_BY_SIDE * 4)?;
+            args.memory.expect(
+                SIDE_BY_SIDE.saturating_mul(tokenizer.memory_estimate(size, size)),
+                told,
+            )?;
             measure(
                 args,
                 &judges,

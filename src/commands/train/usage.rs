@@ -119,13 +119,13 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
         usage: counts.report(),
         skipped: skipped.len(),
     };
+    if let Some(path) = &args.counts {
+        counts.write(path)?;
+    }
     if args.output.json {
         text::print_json(&found)?;
     } else {
         text::print(&lines(&found.usage))?;
-    }
-    if let Some(path) = &args.counts {
-        counts.write(path)?;
     }
     Ok(if skipped.is_empty() {
         Exit::Ok

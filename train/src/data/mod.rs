@@ -20,4 +20,5 @@ pub use loader::{Batch, Loader, LoaderOptions};
 pub use pictures::{Pictures, class_of};
 pub(crate) use plan::check;
 pub use plan::{Augment, Order};
+pub(crate) use source::printable;
 pub use source::{DEFAULT_CACHE_BYTES, Skipped, Source};

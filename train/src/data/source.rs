@@ -27,8 +27,23 @@ pub struct Skipped {
 
 impl std::fmt::Display for Skipped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.name.display(), self.reason)
+        // Names come from disks and out of token files: none may steer a terminal.
+        let name = self.name.display().to_string();
+        write!(f, "{}: {}", printable(&name), printable(&self.reason))
     }
+}
+
+/// Text in which control characters are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Reads pictures. The first ones read stay in memory until the budget is used up: the order of an epoch is random, so no other

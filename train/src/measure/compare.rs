@@ -1,13 +1,11 @@
 //! Pictures and what became of them, compared.
 
-use std::collections::BTreeSet;
-
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
 use vqlc_model::image::Rgb;
 
-use super::{Cloud, FeatureNetwork, Judges, Keep};
+use super::{Cloud, FeatureNetwork, Judges, Keep, sizes::Sizes};
 use crate::{
     Error, Result,
     losses::perceptual::perceptual_distances,
@@ -82,8 +80,7 @@ pub struct Comparer<'a> {
     /// What the networks that distances are taken on saw, of the originals and of what became of them.
     clouds: [Vec<Cloud>; 2],
     square: bool,
-    /// Width and height of the pictures.
-    sizes: BTreeSet<(u32, u32)>,
+    sizes: Sizes,
 }
 
 impl<'a> Comparer<'a> {
@@ -109,7 +106,7 @@ impl<'a> Comparer<'a> {
                 Cloud::all(judges, Keep::default())?,
             ],
             square: true,
-            sizes: BTreeSet::new(),
+            sizes: Sizes::default(),
         })
     }
 
@@ -138,7 +135,7 @@ impl<'a> Comparer<'a> {
         for one in &scores {
             self.count(one);
         }
-        self.sizes.extend(originals.iter().map(size));
+        self.sizes.add(originals);
         Ok(scores)
     }
 
@@ -204,10 +201,7 @@ impl<'a> Comparer<'a> {
 
     /// Width and height of the smallest and the largest picture (by area), if there was one.
     pub fn sizes(&self) -> Option<[(u32, u32); 2]> {
-        let area = |size: &&(u32, u32)| u64::from(size.0) * u64::from(size.1);
-        let least = self.sizes.iter().min_by_key(area)?;
-        let most = self.sizes.iter().max_by_key(area)?;
-        Some([*least, *most])
+        self.sizes.ends()
     }
 
     /// The figures over all pictures; not a number where there were none.

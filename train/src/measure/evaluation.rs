@@ -5,7 +5,9 @@ use std::fmt;
 use serde::Serialize;
 use vqlc_format::pack::bits_for;
 
-use super::{Comparer, Comparison, Judges, PairBatch, Pairs, PictureScores, WeightsFile};
+use super::{
+    Comparer, Comparison, Judges, PairBatch, Pairs, PictureScores, WeightsFile, sizes::SizesText,
+};
 use crate::{Error, Result, metrics::Usage};
 
 /// How figures came about: without this they are of no use to anyone else.
@@ -32,11 +34,7 @@ pub(super) const PROGRAM: &str = concat!("vqlc ", env!("CARGO_PKG_VERSION"));
 impl fmt::Display for Protocol {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [(width, height), most] = self.sizes;
-        write!(f, "{} pictures of {width} x {height}", self.pictures)?;
-        if most != (width, height) {
-            write!(f, " to {} x {}", most.0, most.1)?;
-        }
+        write!(f, "{} pictures {}", self.pictures, SizesText(&self.sizes))?;
         write!(
             f,
             "; {}; both sides 8-bit RGB; SSIM Gaussian 11 x 11, sigma 1.5, population covariance; luma BT.601, not rounded; means over pictures",
@@ -100,7 +98,8 @@ impl Evaluation {
     }
 }
 
-/// Measures all of `pairs`. `watch` sees every batch with its scores; where it answers no, the outcome is `None`.///
+/// Measures all of `pairs`. `watch` sees every batch with its scores; where it answers no, the outcome is `None`.
+///
 /// # Errors
 /// Pairs of which none can be measured; what reading, the networks and `watch` meet.
 pub fn evaluate(
@@ -112,7 +111,9 @@ pub fn evaluate(
     let (model, codes) = pairs.model().unzip();
     let mut usage = Usage::new(codes.unwrap_or(0) as usize);
     let mut pixels = 0;
-    while let Some(batch) = pairs.next()? {
+    let mut too_small = Vec::new();
+    while let Some(mut batch) = pairs.next()? {
+        batch.take_out(judges.least_side(), &mut too_small);
         let scores = comparer.add(&batch.originals, &batch.made)?;
         for ids in &batch.ids {
             usage.add(ids)?;
@@ -126,7 +127,8 @@ pub fn evaluate(
             return Ok(None);
         }
     }
-    let left_out: Vec<String> = pairs.left_out().iter().map(ToString::to_string).collect();
+    let left_out = pairs.left_out().into_iter().chain(too_small);
+    let left_out: Vec<String> = left_out.map(|one| one.to_string()).collect();
     let Some(sizes) = comparer.sizes() else {
         let first = left_out
             .first()

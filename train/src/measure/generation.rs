@@ -4,10 +4,15 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Cloud, FeatureNetwork, Judges, Keep, PictureSet, WeightsFile, evaluation::PROGRAM};
+use super::{
+    Cloud, FeatureNetwork, Judges, Keep, PictureSet, WeightsFile,
+    evaluation::PROGRAM,
+    sizes::{Sizes, SizesText},
+};
 use crate::{
     Error, Result,
     backbone::INCEPTION_CLASSES,
+    data::printable,
     metrics::{
         NEIGHBOURS, SPLITS, Statistics, frechet_distance, inception_score, precision_recall,
     },
@@ -16,8 +21,11 @@ use crate::{
 /// One side of a comparison of distributions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SetFacts {
-    /// Pictures looked at.
-    pub pictures: u64,
+    /// Pictures looked at; unknown of a file of statistics that does not say.
+    pub pictures: Option<u64>,
+    /// Width and height of the smallest and the largest of them, pixels, where they were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<[(u32, u32); 2]>,
     /// How they were cut.
     pub prepared: String,
     /// What decoded them from ids.
@@ -39,7 +47,7 @@ pub struct Gathered {
 /// pictures were looked at after each batch; where it answers no, the outcome is `None`.
 ///
 /// # Errors
-/// No networks, a set of which no picture can be read; what reading and the networks meet.
+/// No networks, a set of fewer than two pictures that can be read; what reading and the networks meet.
 pub fn gather(
     set: &mut dyn PictureSet,
     judges: &Judges,
@@ -53,7 +61,12 @@ pub fn gather(
         ));
     }
     let mut pictures = 0;
+    let mut sizes = Sizes::default();
     while let Some(batch) = set.next()? {
+        if batch.is_empty() {
+            continue;
+        }
+        sizes.add(&batch);
         for cloud in &mut clouds {
             cloud.add(judges, &batch)?;
         }
@@ -63,14 +76,17 @@ pub fn gather(
         }
     }
     let left_out: Vec<String> = set.left_out().iter().map(ToString::to_string).collect();
-    if pictures == 0 {
+    if pictures < 2 {
         let first = left_out
             .first()
-            .map_or("there are no pictures", String::as_str);
-        return Err(Error::Config(format!("nothing could be measured; {first}")));
+            .map_or(String::new(), |reason| format!("; {reason}"));
+        return Err(Error::Config(format!(
+            "a distance takes two pictures at least, {pictures} could be measured{first}"
+        )));
     }
     let facts = SetFacts {
-        pictures,
+        pictures: Some(pictures),
+        sizes: sizes.ends(),
         prepared: set.prepared(),
         model: set.model(),
         left_out,
@@ -84,19 +100,30 @@ impl Gathered {
     /// # Errors
     /// [`Error::Config`] for more networks than one; fewer than two pictures.
     pub fn statistics(&self, judges: &Judges) -> Result<Statistics> {
-        let (cloud, weights) = only(&self.clouds, judges)?;
-        let network = cloud.network().name();
-        Statistics::of(&cloud.moments, network, weights, &self.facts.prepared)
+        let (network, weights) = only(judges)?;
+        let cloud = self.clouds.iter().find(|cloud| cloud.network() == network);
+        let cloud = cloud.ok_or_else(|| Error::Config("nothing was looked at with it".into()))?;
+        Statistics::of(
+            &cloud.moments,
+            network.name(),
+            weights,
+            &self.facts.prepared,
+        )
     }
 }
 
-/// The one cloud, and the digest of its network's weights.
-fn only<'a>(clouds: &'a [Cloud], judges: &'a Judges) -> Result<(&'a Cloud, &'a str)> {
-    match clouds {
-        [cloud] => {
-            let name = cloud.network().name();
-            let file = judges.used().iter().find(|file| file.network == name);
-            Ok((cloud, file.map_or("", |file| file.sha256.as_str())))
+/// The one network that makes features, and the digest of its weights.
+fn only(judges: &Judges) -> Result<(FeatureNetwork, &str)> {
+    let there = FeatureNetwork::ALL
+        .into_iter()
+        .filter(|network| judges.has(*network));
+    match there.collect::<Vec<_>>()[..] {
+        [network] => {
+            let file = judges
+                .used()
+                .iter()
+                .find(|file| file.network == network.name());
+            Ok((network, file.map_or("", |file| file.sha256.as_str())))
         }
         _ => Err(Error::Config(
             "a file of statistics is of one network: name one".into(),
@@ -173,12 +200,13 @@ impl Generation {
                 reference.facts.clone()
             }
             Reference::Statistics(statistics) => {
-                let (cloud, weights) = only(&made.clouds, judges)?;
-                let facts = known(statistics, cloud.network(), weights)?;
-                figures.put(
-                    cloud,
-                    frechet_distance(&cloud.moments, statistics.as_ref())?,
-                );
+                let facts = known(statistics, judges)?;
+                for cloud in &made.clouds {
+                    figures.put(
+                        cloud,
+                        frechet_distance(&cloud.moments, statistics.as_ref())?,
+                    );
+                }
                 facts
             }
         };
@@ -215,6 +243,16 @@ impl Generation {
                 line(name, &format!("{value:.digits$}"));
             }
         }
+        let few = self
+            .made
+            .pictures
+            .is_some_and(|pictures| pictures < SPLITS as u64);
+        if figures.fid.is_some() && few {
+            line(
+                "Inception Score",
+                &format!("takes {SPLITS} pictures at least"),
+            );
+        }
         if let (Some(mean), Some(deviation)) =
             (figures.inception_score, figures.inception_score_deviation)
         {
@@ -230,17 +268,48 @@ impl Generation {
         let weights: Vec<String> = weights
             .map(|file| format!("{} weights {:.16}", file.network, file.sha256))
             .collect();
-        line(
-            "protocol",
-            &format!("8-bit RGB; {}; {}", weights.join("; "), self.program),
-        );
+        let mut rules = Vec::new();
+        for (there, rule) in [
+            (
+                figures.fid.is_some(),
+                "FID on pool3 of pictures resized to 299 x 299, bilinear, not antialiased",
+            ),
+            (
+                figures.fd_efflite0.is_some(),
+                "FD-EffLite0 on the last block group of pictures resized to 224 x 224, bicubic",
+            ),
+            (
+                figures.precision.or(figures.precision_efflite0).is_some(),
+                "precision and recall by 3 neighbours",
+            ),
+            (
+                figures.inception_score.is_some(),
+                "Inception Score without the classifier's bias, ten parts dealt out as torch-fidelity does",
+            ),
+        ] {
+            rules.extend(there.then_some(rule.to_owned()));
+        }
+        let said = ["8-bit RGB".to_owned()]
+            .into_iter()
+            .chain(rules)
+            .chain(weights);
+        let said: Vec<String> = said.chain([self.program.to_owned()]).collect();
+        line("protocol", &said.join("; "));
         text
     }
 }
 
 impl fmt::Display for SetFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pictures; {}", self.pictures, self.prepared)?;
+        match self.pictures {
+            Some(pictures) => write!(f, "{pictures} pictures")?,
+            None => write!(f, "an unknown number of pictures")?,
+        }
+        if let Some(sizes) = &self.sizes {
+            write!(f, " {}", SizesText(sizes))?;
+        }
+        // Out of a file that anyone may have made.
+        write!(f, "; {}", printable(&self.prepared))?;
         match &self.model {
             Some(model) => write!(f, "; model {model}"),
             None => Ok(()),
@@ -275,22 +344,31 @@ impl GenerationFigures {
     }
 }
 
-/// What a file of statistics says of itself, which must not be of another network or of other weights.
-fn known(statistics: &Statistics, network: FeatureNetwork, weights: &str) -> Result<SetFacts> {
-    let Some(told) = statistics.provenance() else {
-        return Ok(SetFacts {
-            pictures: 0,
-            prepared: "statistics of a file that does not say of what".to_owned(),
-            model: None,
-            left_out: Vec::new(),
+/// What a file of statistics says of itself.
+///
+/// # Errors
+/// [`Error::Config`] unless `judges` hold one network; [`Error::Argument`] for statistics of another network, or of other weights.
+pub fn known(statistics: &Statistics, judges: &Judges) -> Result<SetFacts> {
+    let (network, weights) = only(judges)?;
+    if statistics.features() != network.dims() {
+        return Err(Error::Argument {
+            what: "the statistics' features",
+            expected: format!("{} of {}", network.dims(), network.name()),
+            found: statistics.features().to_string(),
         });
-    };
-    // How the pictures were cut is for the reader to judge: samples have no crop.
-    statistics.expect(network.name(), weights, &told.protocol)?;
-    Ok(SetFacts {
-        pictures: told.count,
-        prepared: told.protocol.clone(),
+    }
+    let mut facts = SetFacts {
+        pictures: None,
+        sizes: None,
+        prepared: "statistics of a file that does not say of what".to_owned(),
         model: None,
         left_out: Vec::new(),
-    })
+    };
+    if let Some(told) = statistics.provenance() {
+        // How the pictures were cut is for the reader to judge: samples have no crop.
+        statistics.expect(network.name(), weights, &told.protocol)?;
+        facts.pictures = Some(told.count);
+        facts.prepared.clone_from(&told.protocol);
+    }
+    Ok(facts)
 }

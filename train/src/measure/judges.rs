@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     backbone::{EfficientNet, InceptionV3, efficientnet_lite0, weights},
     losses::lpips::Lpips,
+    metrics::SSIM_SIDE,
 };
 
 /// Files of weights.
@@ -104,6 +105,13 @@ impl Judges {
             FeatureNetwork::EfficientNet => self.efficientnet.is_some(),
             FeatureNetwork::Inception => self.inception.is_some(),
         }
+    }
+
+    /// Pixels that the shorter side of a picture must have to be compared: the window of SSIM, or a network's least.
+    pub fn least_side(&self) -> u32 {
+        let lpips = [&self.lpips_vgg, &self.lpips_alex];
+        let networks = lpips.into_iter().flatten().map(Lpips::least_side);
+        networks.fold(SSIM_SIDE, usize::max) as u32
     }
 
     /// The files of weights that were read.

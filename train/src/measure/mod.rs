@@ -13,12 +13,13 @@ mod generation;
 mod judges;
 mod pairs;
 mod sets;
+mod sizes;
 
 pub use codec::Codec;
 pub use compare::{Comparer, Comparison, PictureScores};
 pub use evaluation::{Evaluation, Protocol, evaluate};
 pub use features::{Cloud, FeatureNetwork, Keep};
-pub use generation::{Gathered, Generation, GenerationFigures, Reference, SetFacts, gather};
+pub use generation::{Gathered, Generation, GenerationFigures, Reference, SetFacts, gather, known};
 pub use judges::{JudgeFiles, Judges, WeightsFile};
 pub use pairs::{CodecPairs, FolderPairs, PairBatch, Pairs, Resolve, TokenPairs};
 pub(crate) use pairs::{eight_bits, plain};

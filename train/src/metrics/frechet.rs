@@ -170,7 +170,9 @@ pub fn frechet_distance(a: &impl Gaussian, b: &impl Gaussian) -> Result<f64> {
         .filter(|v| **v > floor)
         .map(|v| v.sqrt())
         .sum();
-    Ok(fixed - 2.0 * root)
+    // Never below 0 but for rounding.
+    let distance = fixed - 2.0 * root;
+    Ok(if distance > 0.0 { distance } else { 0.0 })
 }
 
 /// The dot products of all rows of `a` with all rows of `b`, rows of `length`.

@@ -127,7 +127,11 @@ impl Twister {
             for i in 0..Self::SIZE {
                 let next = self.state[(i + 1) % Self::SIZE];
                 let joined = (self.state[i] & 0x8000_0000) | (next & 0x7fff_ffff);
-                let twist = if joined % 2 == 0 { 0 } else { 0x9908_b0df };
+                let twist = if joined.is_multiple_of(2) {
+                    0
+                } else {
+                    0x9908_b0df
+                };
                 self.state[i] = self.state[(i + Self::SHIFT) % Self::SIZE] ^ (joined >> 1) ^ twist;
             }
             self.at = 0;

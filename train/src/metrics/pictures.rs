@@ -5,6 +5,9 @@ use crate::{Error, Result};
 /// Taps of the Gaussian window on either side of its middle.
 const REACH: usize = 5;
 
+/// Taps of the Gaussian window, and with it the least side of a picture.
+pub const SSIM_SIDE: usize = 2 * REACH + 1;
+
 /// Which positions of the 11 x 11 window SSIM is averaged over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SsimBorder {
@@ -99,7 +102,7 @@ impl<'a> Pair<'a> {
     /// # Errors
     /// [`Error::Argument`] under [`SsimBorder::Valid`] if a side is below 11 pixels.
     pub fn ssim(&self, border: SsimBorder) -> Result<f64> {
-        if border == SsimBorder::Valid && self.width.min(self.height) < 2 * REACH + 1 {
+        if border == SsimBorder::Valid && self.width.min(self.height) < SSIM_SIDE {
             return Err(Error::Argument {
                 what: "pictures for SSIM",
                 expected: "at least 11 pixels a side".into(),
@@ -200,8 +203,8 @@ fn filtered(
     })
 }
 
-fn gaussian() -> [f64; 2 * REACH + 1] {
-    let raw: [f64; 2 * REACH + 1] = std::array::from_fn(|i| {
+fn gaussian() -> [f64; SSIM_SIDE] {
+    let raw: [f64; SSIM_SIDE] = std::array::from_fn(|i| {
         let distance = i as f64 - REACH as f64;
         (-distance * distance / (2.0 * 1.5 * 1.5)).exp()
     });

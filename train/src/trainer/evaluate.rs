@@ -7,6 +7,7 @@ use crate::{
     Result,
     config::PerceptualKind,
     measure::{Codec, CodecPairs, Evaluation, JudgeFiles, Judges, evaluate},
+    run::Progress,
 };
 
 /// The run itself: for the fc quantizer, which no model file holds.
@@ -55,11 +56,15 @@ impl TokenizerTrainer {
 }
 
 impl TokenizerTrainer {
-    /// Measures `codec` on `data.eval`; `None` where no folder is named.
+    /// Measures `codec` on `data.eval`; `None` where no folder is named, or where it was asked to stop.
     ///
     /// # Errors
     /// As [`evaluate`].
-    pub fn evaluate(&self, codec: &dyn Codec) -> Result<Option<Evaluation>> {
+    pub fn evaluate(
+        &self,
+        codec: &dyn Codec,
+        progress: &dyn Progress,
+    ) -> Result<Option<Evaluation>> {
         let Some(folder) = &self.config.data.eval else {
             return Ok(None);
         };
@@ -76,6 +81,8 @@ impl TokenizerTrainer {
         };
         let judges = Judges::open(&files, codec.device())?;
         let mut pairs = CodecPairs::new(codec, folder, data.eval_size, data.workers)?;
-        evaluate(&mut pairs, &judges, &mut |_, _| Ok(true))
+        evaluate(&mut pairs, &judges, &mut |_, _| {
+            Ok(!progress.stop_requested())
+        })
     }
 }

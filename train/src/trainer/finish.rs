@@ -6,7 +6,11 @@ use serde::Serialize;
 use vqlc_model::Tokenizer;
 
 use super::{TokenizerTrainer, UsageReport};
-use crate::{Result, measure::Evaluation, run::Progress};
+use crate::{
+    Result,
+    measure::{Codec, Evaluation},
+    run::Progress,
+};
 
 /// What came of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -32,31 +36,38 @@ impl TokenizerTrainer {
         let Some(model) = self.model()? else {
             progress.note("the fc quantizer searches on the unit sphere, which no model file holds: none is written");
             let usage = self.measure_usage(self, progress)?;
-            return self.finished(None, usage, || self.evaluate(self));
+            return self.finished(None, usage, self, progress);
         };
         let path = self.out.join("model.safetensors");
         model.write(&path)?;
         progress.note(&format!("wrote {}", path.display()));
         let tokenizer = Tokenizer::new(&model, &self.device)?;
         let usage = self.measure_usage(&tokenizer, progress)?;
-        self.finished(Some(path), usage, || self.evaluate(&tokenizer))
+        self.finished(Some(path), usage, &tokenizer, progress)
     }
 
     fn finished(
         &self,
         model: Option<PathBuf>,
         usage: Option<UsageReport>,
-        evaluate: impl FnOnce() -> Result<Option<Evaluation>>,
+        codec: &dyn Codec,
+        progress: &mut dyn Progress,
     ) -> Result<Option<Finished>> {
-        usage
-            .map(|usage| {
-                Ok(Finished {
-                    model,
-                    steps: self.step,
-                    usage,
-                    evaluation: evaluate()?,
-                })
-            })
-            .transpose()
+        let Some(usage) = usage else {
+            return Ok(None);
+        };
+        let evaluation = match self.config.data.eval {
+            Some(_) => match self.evaluate(codec, progress)? {
+                None => return Ok(None),
+                some => some,
+            },
+            None => None,
+        };
+        Ok(Some(Finished {
+            model,
+            steps: self.step,
+            usage,
+            evaluation,
+        }))
     }
 }

@@ -26,6 +26,28 @@ pub struct PairBatch {
     pub ids: Vec<Vec<u32>>,
 }
 
+impl PairBatch {
+    /// Takes out the pictures of which a side is below `least` pixels, and says so in `left_out`.
+    pub(super) fn take_out(&mut self, least: u32, left_out: &mut Vec<Skipped>) {
+        let size = |rgb: &Rgb| rgb.width.min(rgb.height);
+        for at in (0..self.names.len()).rev() {
+            if size(&self.originals[at]) >= least {
+                continue;
+            }
+            let rgb = self.originals.remove(at);
+            self.made.remove(at);
+            self.ids.remove(at);
+            left_out.push(Skipped {
+                name: self.names.remove(at).into(),
+                reason: format!(
+                    "has {} x {} pixels, comparing takes {least} a side at least",
+                    rgb.width, rgb.height
+                ),
+            });
+        }
+    }
+}
+
 /// Pictures and what became of them, batch by batch, in the order of their names or records.
 pub trait Pairs {
     /// The next ones; `None` after the last. A batch may be empty.
