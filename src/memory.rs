@@ -34,7 +34,7 @@ impl MemoryArgs {
         let limit = self.limit();
         anyhow::ensure!(
             need <= limit,
-            "--size {side}: such crops take about {} of memory, allowed are {} (see --max-memory)",
+            "--size {side}: such crops take about {} of memory, at most {} may be used",
             text::bytes(need),
             text::bytes(limit)
         );

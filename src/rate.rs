@@ -29,16 +29,20 @@ pub(crate) struct RatePoint {
     pub(crate) comparison: Comparison,
 }
 
-/// The programs of `codecs` that are installed; of the others it is said what they are missing.
+/// The programs of `codecs` that are installed, asked for their versions before there is any work; of the others it is said what they are
+/// missing.
 ///
 /// # Errors
-/// None of them is.
+/// None of them is; one that says no version.
 pub(crate) fn installed(codecs: &CodecList, reporter: &Reporter) -> anyhow::Result<Vec<Tool>> {
     let mut tools = Vec::new();
     let mut missing = None;
     for codec in &codecs.0 {
         match codec.find() {
-            Ok(tool) => tools.push(tool),
+            Ok(tool) => {
+                tool.version()?;
+                tools.push(tool);
+            }
             Err(err) => {
                 reporter.note(&format!("note: no figures of {}: {err}", codec.name()));
                 missing = Some(err);

@@ -165,6 +165,8 @@ fn rows_are_done_once_go_on_and_are_done_again_alike() {
     for expected in ["base goes on", "drawn is trained", "direct is done already"] {
         assert!(told.contains(expected), "{told}");
     }
+    let told = ablate(&folder, &["--dry-run", "--only", "broken"]).code(0);
+    assert!(told.out.starts_with("broken failed and "), "{told:?}");
     let run = ablate(&folder, &["--json", "--only", "base,drawn,direct"]).code(0);
     assert!(run.err.contains("row 2 of 2: drawn"), "{}", run.err);
     assert!(run.err.contains("going on from step 4"), "{}", run.err);
@@ -235,6 +237,101 @@ fn other_settings_are_told_and_never_shown_as_these() {
         line(&json.code(0).json(), "6", "base")["figures"]["steps"],
         5
     );
+    // Another codebook where its own was.
+    let books = folder.path("out/codebooks");
+    let named = |start: &str| {
+        let mut files = std::fs::read_dir(&books).unwrap();
+        let found = files.find_map(|file| {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            (name.starts_with(start) && name.ends_with(".safetensors")).then_some(path)
+        });
+        found.unwrap_or_else(|| panic!("no {start} in {}", books.display()))
+    };
+    std::fs::copy(named("drawn"), named("centres")).unwrap();
+    let err = ablate(&folder, &[&longer[..], &["--only", "base"]].concat())
+        .code(1)
+        .err;
+    assert!(err.contains("codebook's entries was "), "{err}");
+    // Where the file is gone there is nothing to compare.
+    std::fs::remove_file(named("centres")).unwrap();
+    let told = ablate(
+        &folder,
+        &[&longer[..], &["--dry-run", "--only", "base"]].concat(),
+    );
+    assert!(told.code(0).out.contains("base is done already"));
+}
+
+/// What is wrong with a row or a picture is that row's or that picture's affair.
+#[test]
+fn what_cannot_be_read_is_told_and_left_alone() {
+    let folder = job();
+    let text = ABLATION.replace("model.code_dim=4", "model.code_dim=8");
+    std::fs::write(folder.path("my.toml"), text).unwrap();
+    std::fs::write(folder.path("pictures/bad.png"), "no picture").unwrap();
+    std::fs::create_dir_all(folder.path("out/broken")).unwrap();
+    std::fs::create_dir_all(folder.path("out/drawn")).unwrap();
+    std::fs::write(folder.path("out/drawn/diary.txt"), "mine").unwrap();
+    std::fs::write(folder.path("out/base.json"), "{").unwrap();
+    let told = ablate(&folder, &["--dry-run"]).code(0).out;
+    for expected in [
+        "base is left alone: ",
+        "drawn is left alone: ",
+        "broken is trained",
+        "direct is trained",
+    ] {
+        assert!(told.contains(expected), "{told}");
+    }
+
+    // An empty folder is a row's to take, and the others are in nobody's way.
+    let run = ablate(&folder, &["--only", "base,drawn,broken", "--json"]).code(1);
+    assert!(run.err.contains("row base is left alone: "), "{}", run.err);
+    assert!(run.err.contains("row drawn is left alone: "), "{}", run.err);
+    assert!(run.err.contains("left out bad.png: "), "{}", run.err);
+    let json = run.json();
+    let quality = &line(&json, "6", "broken")["figures"]["quality"];
+    assert_eq!(
+        (&quality["pictures"], &quality["skipped"]),
+        (&3.into(), &1.into())
+    );
+    let left_out = quality["left_out"][0].as_str().unwrap();
+    assert!(left_out.starts_with("bad.png: "), "{left_out}");
+    let table = String::from_utf8(read(&folder, "table.md")).unwrap();
+    for expected in [
+        "Measured on 3 pictures (",
+        "3 pictures learnt from (",
+        "), 1 left out",
+        " on cpu, seed 0",
+        "| left alone: ",
+    ] {
+        assert!(table.contains(expected), "{expected}: {table}");
+    }
+    assert_eq!(read(&folder, "base.json"), b"{");
+    assert_eq!(read(&folder, "drawn/diary.txt"), b"mine");
+    let err = ablate(&folder, &["--only", "base", "--again"]).code(1).err;
+    assert!(err.contains("base.json"), "{err}");
+    assert_eq!(read(&folder, "base.json"), b"{");
+
+    // A process that is killed before the first checkpoint leaves a run that starts again.
+    let checkpoints = folder.path("out/broken/checkpoints");
+    std::fs::remove_file(folder.path("out/broken.json")).unwrap();
+    std::fs::remove_dir_all(&checkpoints).unwrap();
+    std::fs::create_dir(&checkpoints).unwrap();
+    let told = ablate(&folder, &["--dry-run", "--only", "broken"]).code(0);
+    let expected = "broken was begun and is trained from the start";
+    assert!(told.out.starts_with(expected), "{told:?}");
+    let run = ablate(&folder, &["--only", "broken", "--json"]).code(3);
+    assert_eq!(
+        &line(&run.json(), "6", "broken")["figures"]["quality"],
+        quality
+    );
+
+    // One at a time.
+    let lock = std::fs::File::open(folder.path("out/ablate.lock")).unwrap();
+    lock.lock().unwrap();
+    let err = ablate(&folder, &["--only", "broken"]).code(1).err;
+    assert!(err.contains("another `vqlc ablate` works here"), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
 }
 
 #[test]
@@ -288,10 +385,10 @@ fn what_is_wrong_is_one_line() {
     ])
     .code(1);
     // A folder that is no row is left alone.
-    std::fs::create_dir_all(folder.path("out/base")).unwrap();
+    std::fs::create_dir_all(folder.path("out/base/mine")).unwrap();
     let err = ablate(&folder, &["--only", "base", "--again"]).code(1).err;
     assert!(err.contains("is no row of an ablation"), "{err}");
-    assert!(folder.path("out/base").exists());
+    assert!(folder.path("out/base/mine").exists());
 }
 
 /// Ctrl-C: code 130, and the row goes on from where it was.
@@ -324,7 +421,10 @@ fn a_row_that_is_stopped_goes_on() {
     let ended = child.wait_with_output().unwrap();
     let err = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(130), "{err}");
-    assert!(err.contains("stopped in row drawn"), "{err}");
+    assert!(
+        err.contains("stopped in row drawn") && err.contains(" --only drawn` goes on"),
+        "{err}"
+    );
     let table = String::from_utf8(read(&folder, "table.md")).unwrap();
     assert!(
         table.contains("| 6 | drawn | 24 | 8 | not finished yet |"),

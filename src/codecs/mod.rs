@@ -3,6 +3,7 @@
 //! A size is that of the whole file that the program writes, without metadata. Each program works on one thread, so that pictures can be
 //! worked on side by side, and its files depend on no number of threads.
 
+mod program;
 mod recipe;
 mod search;
 #[cfg(all(test, unix))]
@@ -10,17 +11,18 @@ pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs::{self, File},
     io::BufWriter,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    sync::OnceLock,
 };
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use vqlc_model::image::{self, OutFormat, ReadOptions, Rgb};
 
+use program::{is_executable, run, said};
 use recipe::Recipe;
 use search::nearest;
 
@@ -96,7 +98,7 @@ impl OtherCodec {
             let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
             std::env::split_paths(path)
                 .map(|folder| folder.join(&file))
-                .find(|file| file.is_file())
+                .find(|file| is_executable(file))
                 .ok_or(Missing {
                     program,
                     package: recipe.package,
@@ -108,6 +110,7 @@ impl OtherCodec {
             decoder: place(recipe.decoder)?,
             codec: self,
             recipe,
+            version: OnceLock::new(),
         })
     }
 }
@@ -119,6 +122,8 @@ pub(crate) struct Tool {
     recipe: &'static Recipe,
     encoder: PathBuf,
     decoder: PathBuf,
+    /// What the encoder said of its version.
+    version: OnceLock<String>,
 }
 
 /// A picture that went through a codec.
@@ -136,16 +141,16 @@ impl Tool {
         self.codec
     }
 
-    /// What the encoder says of its version: one line.
+    /// What the encoder says of its version: one line. It is asked once.
+    ///
+    /// # Errors
+    /// A program that cannot be started, fails or says nothing.
     pub(crate) fn version(&self) -> anyhow::Result<String> {
-        let said = output(&self.encoder, &[self.recipe.version.into()])?;
-        // Some say it on one stream, some on the other.
-        let lines = [said.stdout, said.stderr].map(|s| String::from_utf8_lossy(&s).into_owned());
-        let lines = lines.iter().flat_map(|text| text.lines());
-        let first = lines.map(str::trim).find(|line| !line.is_empty());
-        first
-            .map(str::to_owned)
-            .with_context(|| format!("{} says no version", self.encoder.display()))
+        if let Some(version) = self.version.get() {
+            return Ok(version.clone());
+        }
+        let version = said(&self.encoder, &[self.recipe.version.into()])?;
+        Ok(self.version.get_or_init(|| version).clone())
     }
 
     /// How pictures are encoded, in words: for the protocol of a measurement.
@@ -215,35 +220,4 @@ fn write(picture: &Rgb, path: &Path) -> anyhow::Result<()> {
     let mut bytes = format!("P6\n{} {}\n255\n", picture.width, picture.height).into_bytes();
     bytes.extend_from_slice(&picture.data);
     fs::write(path, bytes).with_context(context)
-}
-
-fn output(program: &Path, args: &[OsString]) -> anyhow::Result<std::process::Output> {
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null());
-    command
-        .output()
-        .with_context(|| format!("cannot start {}", program.display()))
-}
-
-/// Runs a program; what it says on stderr is told where it fails.
-fn run(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
-    let said = output(program, args)?;
-    if said.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&said.stderr);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
-    let why = match lines.last() {
-        Some(last) => format!(": {last}"),
-        None => String::new(),
-    };
-    Err(anyhow!(
-        "{} failed ({}){why}",
-        program.display(),
-        said.status
-    ))
 }

@@ -30,12 +30,12 @@ pub(super) struct Recipe {
     pub(super) words: &'static str,
 }
 
-/// Butteraugli distances of JPEG XL, from the largest that every version takes, in thirds of what is left.
+/// Butteraugli distances of JPEG XL, from the largest that every version takes.
 const DISTANCES: [&str; 28] = [
     "15", "14", "13", "12", "11", "10", "9", "8", "7", "6.5", "6", "5.5", "5", "4.5", "4", "3.5",
     "3", "2.7", "2.4", "2.1", "1.8", "1.5", "1.2", "1", "0.8", "0.6", "0.4", "0.2",
 ];
-/// Those of them at which pictures are also coded at a quarter of their sides: beyond, the whole picture at distance 15 is as small.
+/// So many of them, the first, are also those at which pictures are coded at a quarter of their sides: beyond, the whole picture at distance 15 is as small.
 const QUARTERED: u32 = 19;
 
 const JPEG: Recipe = Recipe {
@@ -123,7 +123,7 @@ const JXL: Recipe = Recipe {
     always: &["--num_threads=0", "--container=0", "-e", "7"],
     out: None,
     back: &["--num_threads=0"],
-    words: "-d 15 to 2.1 with --resampling=4, then 15 to 0.2 with 1, -e 7 --container=0 (XYB, 4:4:4)",
+    words: "-d 15 to 2.4 with --resampling=4, then 15 to 0.2 with 1, -e 7 --container=0 (XYB, 4:4:4)",
 };
 
 impl Recipe {

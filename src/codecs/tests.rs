@@ -1,6 +1,6 @@
 //! The programs are stood in for by scripts, so that these tests need none of them.
 
-use std::os::unix::fs::symlink;
+use std::{ffi::OsString, os::unix::fs::symlink};
 
 use tempfile::TempDir;
 use vqlc_model::image::Icc;
@@ -55,6 +55,11 @@ fn what_is_not_installed_is_named_with_its_package() {
 fn the_file_nearest_to_a_size_comes_back() {
     let (tool, _folder) = stand_in();
     assert_eq!(tool.version().unwrap(), "stand-in 1.0");
+    let once = programs(&[("cjpeg", "stand-in.sh"), ("djpeg", "stand-in.sh")]);
+    let gone = OtherCodec::Jpeg.find_on(once.path().as_os_str()).unwrap();
+    gone.version().unwrap();
+    drop(once);
+    assert_eq!(gone.version().unwrap(), "stand-in 1.0", "it is asked once");
     let protocol = tool.protocol().unwrap();
     assert!(protocol.starts_with("cjpeg (stand-in 1.0): -quality 0 to 100"));
     let picture = plain(16, 16, 0);
@@ -98,6 +103,23 @@ fn lists_of_codecs() {
     for wrong in ["", "png", "jpeg,", "all,jpeg"] {
         assert!(list(wrong).unwrap_err().contains("codecs are"), "{wrong}");
     }
+}
+
+#[test]
+fn the_protocol_of_jpeg_xl_names_its_settings() {
+    let recipe = Recipe::of(OtherCodec::JpegXl);
+    let told = |setting| (recipe.setting)(setting);
+    let quartered = |setting: &u32| told(*setting)[2] == "--resampling=4";
+    let count = (0..recipe.settings).filter(quartered).count() as u32;
+    let distance = |setting| told(setting)[1].clone();
+    let words = format!(
+        "-d {} to {} with --resampling=4, then {} to {} with 1, ",
+        distance(0),
+        distance(count - 1),
+        distance(count),
+        distance(recipe.settings - 1)
+    );
+    assert!(recipe.words.starts_with(&words), "{words}");
 }
 
 #[test]

@@ -82,16 +82,18 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<Exit> {
     }
     let file = args.file.as_deref().context("FILE is missing")?;
     let out = args.out.as_deref().context("--out DIR is missing")?;
-    let mut plan = Plan::new(&Ablation::read(file, &assignments(args)?)?, out)?;
+    let device = args.device.device;
+    let mut plan = Plan::new(&Ablation::read(file, &assignments(args)?)?, out, device)?;
     let chosen = chosen(&plan, args)?;
     if args.dry_run {
-        text::print(&intended(&plan, &chosen, args.again))?;
+        text::print(&intended(&plan, &chosen, args.again)?)?;
         return Ok(Exit::Ok);
     }
     args.threads.apply()?;
     process::keep_freed_memory();
     interrupt::install()?;
-    let device = args.device.device.open()?;
+    let device = device.open()?;
+    plan.lock()?;
     let reporter = Reporter::new(&args.output);
     let command = command(args, file, out)?;
     // Makes a row's codebook, where it is not there, and trains and measures the row; `None` when interrupted.
@@ -119,12 +121,17 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<Exit> {
         if args.again {
             plan.forget(at)?;
         }
+        if let State::Foreign(why) = plan.rows()[at].state() {
+            report::say(&format!("vqlc: row {name} is left alone: {why}"));
+            continue;
+        }
         match row(&mut plan, at) {
-            Ok(Some(())) => {}
+            Ok(Some(())) => tell_left_out(plan.rows()[at].state(), &reporter),
             Ok(None) => {
                 plan.write(&plan.table(&command))?;
+                let only = only(&args.only);
                 report::say(&format!(
-                    "vqlc: stopped in row {name}; `{command}` goes on from there"
+                    "vqlc: stopped in row {name}; `{command}{only}` goes on from there"
                 ));
                 return Ok(Exit::Interrupted);
             }
@@ -144,6 +151,25 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<Exit> {
         text::print(&table.markdown())?;
     }
     Ok(code(&plan, &chosen))
+}
+
+/// Which pictures a row is not measured on.
+fn tell_left_out(state: &State, reporter: &Reporter) {
+    if let State::Done(figures) = state {
+        let quality = figures.quality.iter();
+        for name in quality.flat_map(|quality| &quality.left_out) {
+            reporter.note(&format!("left out {name}"));
+        }
+    }
+}
+
+/// `--only` as it was given.
+fn only(names: &[String]) -> String {
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" --only {}", names.join(","))
+    }
 }
 
 /// What the arguments set in FILE. Their paths are counted from the current folder, those in FILE from FILE's.
@@ -188,15 +214,24 @@ fn chosen(plan: &Plan, args: &AblateArgs) -> anyhow::Result<Vec<usize>> {
 }
 
 /// What would be done, a line a row.
-fn intended(plan: &Plan, chosen: &[usize], again: bool) -> String {
+fn intended(plan: &Plan, chosen: &[usize], again: bool) -> anyhow::Result<String> {
     let mut books: Vec<&Path> = Vec::new();
     let mut lines = String::new();
-    for row in chosen.iter().map(|&at| &plan.rows()[at]) {
+    for &at in chosen {
+        let row = &plan.rows()[at];
+        let goes_on = plan.goes_on(at)?;
         let what = match row.state() {
             _ if again => "is done again from the start",
             State::Done(_) => "is done already",
-            State::Begun => "goes on",
-            State::Open | State::Failed(_) | State::Other(_) => "is trained",
+            State::Failed(_) if goes_on => "failed and goes on from its checkpoint",
+            State::Failed(_) => "failed and is trained from the start",
+            State::Begun if goes_on => "goes on from its checkpoint",
+            State::Begun => "was begun and is trained from the start",
+            State::Foreign(why) => {
+                lines += &format!("{} is left alone: {why}\n", row.name());
+                continue;
+            }
+            State::Open | State::Other(_) => "is trained",
         };
         let does = again || !matches!(row.state(), State::Done(_));
         if let Some(book) = row.book().filter(|book| does && !book.path().exists())
@@ -214,7 +249,7 @@ fn intended(plan: &Plan, chosen: &[usize], again: bool) -> String {
             text::things(config.run.steps, "step"),
         );
     }
-    lines
+    Ok(lines)
 }
 
 /// What this was called as, without what only says which rows and how loudly.
@@ -229,6 +264,9 @@ fn command(args: &AblateArgs, file: &Path, out: &Path) -> anyhow::Result<String>
         if let Some(path) = path {
             words.extend([option.to_owned(), quoted(path)?]);
         }
+    }
+    if args.device.device != vqlc_model::DeviceSpec::Cpu {
+        words.extend(["--device".to_owned(), args.device.device.to_string()]);
     }
     for set in &args.set {
         words.extend(["--set".to_owned(), word(set)]);
@@ -271,7 +309,32 @@ fn code(plan: &Plan, chosen: &[usize]) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use super::word;
+    use std::path::Path;
+
+    use clap::Parser as _;
+
+    use super::{AblateArgs, command, only, word};
+
+    #[derive(clap::Parser)]
+    struct Told {
+        #[command(flatten)]
+        args: AblateArgs,
+    }
+
+    #[test]
+    fn commands_that_are_told_do_the_same() {
+        let told = |more: &[&str]| {
+            let words = ["vqlc", "my.toml", "--out", "runs"];
+            let args = Told::parse_from(words.iter().chain(more)).args;
+            let command = command(&args, Path::new("my.toml"), Path::new("runs")).unwrap();
+            command + &only(&args.only)
+        };
+        assert_eq!(told(&["--device", "cpu"]), "vqlc ablate my.toml --out runs");
+        assert_eq!(
+            told(&["--only", "a,b", "--device", "cuda:1", "--set", "x.y=a b"]),
+            "vqlc ablate my.toml --out runs --device cuda:1 --set 'x.y=a b' --only a,b"
+        );
+    }
 
     #[test]
     fn words_stay_whole_in_a_shell() {

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Serialize;
 use vqlc_format::{TokenFile, pack::bits_for};
+use vqlc_model::Tokenizer;
 use vqlc_train::measure::{
     CodecPairs, Comparison, Evaluation, FolderPairs, Judges, Pairs, TokenPairs, evaluate,
 };
@@ -106,13 +107,7 @@ pub(crate) fn run(args: &ReconstructionArgs) -> anyhow::Result<Exit> {
         }
         None => {
             let tokenizer = default_model::load(&args.model, &args.network)?;
-            let told = args.size.unwrap_or(SIZE);
-            let size = crop_side(told, &tokenizer)?;
-            args.memory.expect_crops(told, SIDE_BY_SIDE * 4)?;
-            args.memory.expect(
-                SIDE_BY_SIDE.saturating_mul(tokenizer.memory_estimate(size, size)),
-                told,
-            )?;
+            let size = crop_side(args.size.unwrap_or(SIZE), &tokenizer, args.memory)?;
             measure(
                 args,
                 &judges,
@@ -247,13 +242,21 @@ fn measure(
     }))
 }
 
-/// `--size` as the side of crops that make whole grids.
-pub(crate) fn crop_side(size: u16, tokenizer: &vqlc_model::Tokenizer) -> anyhow::Result<usize> {
+/// `--size` as the side of crops that make whole grids and fit into memory.
+pub(crate) fn crop_side(
+    size: u16,
+    tokenizer: &Tokenizer,
+    memory: MemoryArgs,
+) -> anyhow::Result<usize> {
     let side = usize::from(size);
     ensure!(
         side > 0 && side.is_multiple_of(tokenizer.factor()),
         "--size {size} is not a multiple of {}",
         tokenizer.factor()
     );
+    // The loader is ahead by some batches.
+    memory.expect_crops(size, 4 * SIDE_BY_SIDE)?;
+    let network = tokenizer.memory_estimate(side, side);
+    memory.expect(SIDE_BY_SIDE.saturating_mul(network), size)?;
     Ok(side)
 }

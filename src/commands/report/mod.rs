@@ -26,6 +26,7 @@ use crate::{
     exit::Exit,
     interrupt,
     judges::JudgeArgs,
+    memory::MemoryArgs,
     outputs::may_write,
     process,
     rate::{self, RatePoint},
@@ -127,7 +128,7 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     process::keep_freed_memory();
     let file = default_model::read(args.model.model.as_deref())?;
     let tokenizer = default_model::load(&args.model, &args.network)?;
-    let size = crop_side(args.size, &tokenizer)?;
+    let size = crop_side(args.size, &tokenizer, MemoryArgs::default())?;
     let judges = Judges::open(&args.judges.files(), tokenizer.device())?;
     let tools = match &args.against {
         Some(codecs) => rate::installed(codecs, &reporter)?,

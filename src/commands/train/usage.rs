@@ -15,6 +15,7 @@ use crate::{
     default_model,
     exit::Exit,
     interrupt,
+    memory::MemoryArgs,
     outputs::may_write,
     report::{Reporter, say, shown},
     text,
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.network)?;
     let options = UsageOptions {
-        size: crop_side(args.size, &tokenizer)?,
+        size: crop_side(args.size, &tokenizer, MemoryArgs::default())?,
         augment: Augment {
             max_scale: args.max_scale,
             ..Augment::default()

@@ -47,6 +47,9 @@ pub struct Ablation {
     /// Tables, in the order in which they are shown.
     #[serde(rename = "table")]
     pub tables: Vec<TableSpec>,
+    /// Paths in settings are counted from here.
+    #[serde(skip)]
+    folder: PathBuf,
 }
 
 /// `[data]`: the same for all rows.
@@ -177,6 +180,7 @@ impl Ablation {
         for path in paths.into_iter().chain(more).flatten() {
             *path = folder.join(&*path);
         }
+        ablation.folder = folder.into();
         Ok(ablation)
     }
 
@@ -203,7 +207,31 @@ impl Ablation {
             }
         }
         set.extend_from_slice(more);
-        TokenizerConfig::parse(TokenizerConfig::preset_text(&self.preset)?, &set)
+        let mut config = TokenizerConfig::parse(TokenizerConfig::preset_text(&self.preset)?, &set)?;
+        for path in &mut config.loss.perceptual_weights {
+            *path = self.folder.join(&*path);
+        }
+        Ok(config)
+    }
+
+    /// The configuration of a row, without its folders and its codebook.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the row and the key.
+    ///
+    /// # Panics
+    /// If there is no row of that name.
+    pub fn config(&self, row: &str) -> Result<TokenizerConfig> {
+        let spec = &self.rows[row];
+        let mut set = spec.set.clone();
+        if let Some(book) = (spec.codebook.as_ref()).map(|book| &self.codebooks[book]) {
+            set.push(format!("model.n_codes={}", book.codes));
+            set.push(format!("model.code_dim={}", book.backbone.card().dim));
+        }
+        self.shared(&set).map_err(|e| match e {
+            Error::Config(why) => Error::Config(format!("rows.{row}: {why}")),
+            other => other,
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -253,8 +281,7 @@ impl Ablation {
             values.keys().map(of)
         });
         let own = self.rows.iter().flat_map(|(name, row)| {
-            let key = |text: &String| text.split('=').next().unwrap_or_default().trim().to_owned();
-            let of = move |text: &String| (format!("rows.{name}"), key(text));
+            let of = move |text: &String| (format!("rows.{name}"), key_of(text));
             row.set.iter().map(of)
         });
         for (place, key) in shared.chain(own) {
@@ -263,8 +290,21 @@ impl Ablation {
                 return Err(Error::Config(why));
             }
         }
+        for (name, row) in &self.rows {
+            let mut keys = row.set.iter().map(|text| key_of(text));
+            let sizes = |key: &String| key == "model.n_codes" || key == "model.code_dim";
+            if let (Some(book), Some(key)) = (&row.codebook, keys.find(sizes)) {
+                let why = format!("rows.{name}: {key} is that of its codebook, codebooks.{book}");
+                return Err(Error::Config(why));
+            }
+        }
         Ok(())
     }
+}
+
+/// The key of `section.key=value`.
+fn key_of(text: &str) -> String {
+    text.split('=').next().unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -335,6 +375,20 @@ rows = ["base"]
     }
 
     #[test]
+    fn paths_in_settings_are_counted_from_the_file_too() {
+        let paths = "run.steps = 5\nloss.perceptual_weights = [\"w.pth\", \"/v.pth\"]";
+        let ablation = parse(&SMALL.replace("run.steps = 5", paths)).unwrap();
+        let config = ablation.config("base").unwrap();
+        let expected: [PathBuf; 2] = ["/here/w.pth".into(), "/v.pth".into()];
+        assert_eq!(config.loss.perceptual_weights, expected);
+        let card = BackboneKind::EfficientNetLite0.card();
+        assert_eq!(
+            (config.model.n_codes, config.model.code_dim),
+            (16, card.dim)
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (from, to, word) in [
             ("codes = 16", "codez = 16", "codez"),
@@ -356,6 +410,11 @@ rows = ["base"]
                 "settings: quantizer.codebook",
             ),
             ("select = \"random\"", "select = \"best\"", "best"),
+            (
+                "codebook = \"centres\"",
+                "codebook = \"centres\"\nset = [\"model.n_codes=8\"]",
+                "rows.base: model.n_codes is that of its codebook",
+            ),
         ] {
             assert!(SMALL.contains(from), "{from}");
             let error = parse(&SMALL.replace(from, to)).unwrap_err().to_string();
@@ -368,9 +427,9 @@ rows = ["base"]
         for name in Ablation::presets() {
             let ablation = parse(Ablation::preset_text(name).unwrap())
                 .unwrap_or_else(|e| panic!("preset {name}: {e}"));
-            for row in ablation.rows.values() {
-                ablation.shared(&[]).unwrap();
-                assert!(row.codebook.is_some() || !row.set.is_empty());
+            for (row, spec) in &ablation.rows {
+                ablation.config(row).unwrap_or_else(|e| panic!("{e}"));
+                assert!(spec.codebook.is_some() || !spec.set.is_empty());
             }
         }
         assert!(Ablation::preset_text("table3").is_err());

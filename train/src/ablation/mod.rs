@@ -8,12 +8,15 @@
 //! A row is named once and may stand in several tables. What a row was made with is recorded beside what it came to, so one that was made
 //! with anything else is told, never shown.
 
+mod book;
 mod config;
 mod plan;
 mod record;
+mod settings;
 mod table;
 
+pub use book::Book;
 pub use config::{Ablation, CodebookSpec, FolderSpec, RowSpec, TableSpec};
-pub use plan::{Book, Plan, Row, State};
+pub use plan::{Plan, Row, State};
 pub use record::{Figures, Quality};
 pub use table::Table;

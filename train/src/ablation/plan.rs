@@ -1,50 +1,31 @@
 //! What is to be done, what is done, and the doing of it.
 
 use std::{
-    collections::BTreeMap,
-    fs,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
 
 use candle_core::Device;
-use sha2::{Digest as _, Sha256};
-use vqlc_model::digest::hex;
+use vqlc_model::DeviceSpec;
 
 use super::{
-    Ablation, CodebookSpec, Table, TableSpec,
+    Ablation, Table, TableSpec,
+    book::{Book, planned},
     record::{self, Figures, Outcome, Quality, Record, Settings},
+    settings::{DEVICE, Digests, ENTRIES, book_digest, difference, flat},
     table,
 };
 use crate::{
     Error, Result, TokenizerConfig,
-    backbone::{Backbone, BackboneKind, weights},
     checkpoint::Store,
-    codebook::{self, Codebook, DEFAULT_FEATURE_BUDGET, Watch},
-    data::Pictures,
     run::{self, Progress},
     trainer::TokenizerTrainer,
 };
 
-/// What changes nothing that is measured: threads, memory, and what is kept and shown meanwhile.
-const INDIFFERENT: [&str; 7] = [
-    "data.workers",
-    "data.cache_mib",
-    "checkpoint.every",
-    "checkpoint.keep",
-    "watch.log_every",
-    "watch.grid_every",
-    "watch.grid_pictures",
-];
-/// Paths: what lies there counts, not where it lies.
-const PATHS: [&str; 5] = [
-    "data.images",
-    "data.eval",
-    "data.eval_weights",
-    "quantizer.codebook",
-    "loss.perceptual_weights",
-];
 /// In a run's folder, what it was begun with.
 const BEGUN: &str = "row.json";
+/// In the ablation's folder, what says that one is at work there. No row's name has a dot.
+const LOCK: &str = "ablate.lock";
 
 /// An ablation in its folder.
 pub struct Plan {
@@ -52,6 +33,8 @@ pub struct Plan {
     tables: Vec<TableSpec>,
     rows: Vec<Row>,
     protocol: table::Protocol,
+    /// Held until the end.
+    lock: Option<File>,
 }
 
 /// A row: what it is and how far it is.
@@ -62,17 +45,6 @@ pub struct Row {
     pub(super) config: TokenizerConfig,
     pub(super) state: State,
     settings: Settings,
-}
-
-/// A codebook that a row starts from.
-#[derive(Clone)]
-pub struct Book {
-    pub(super) name: String,
-    images: PathBuf,
-    weights: PathBuf,
-    backbone: BackboneKind,
-    settings: codebook::Settings,
-    path: PathBuf,
 }
 
 /// How far a row is.
@@ -88,6 +60,8 @@ pub enum State {
     Done(Box<Figures>),
     /// What is there was made with other settings; which, and how they differ.
     Other(String),
+    /// What is there is no row, or cannot be read; why.
+    Foreign(String),
 }
 
 impl Row {
@@ -110,61 +84,57 @@ impl Row {
     pub fn config(&self) -> &TokenizerConfig {
         &self.config
     }
-}
 
-impl Book {
-    /// Its file. The name holds a digest of what it is made with: changed settings are another file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How many pictures it is made of.
-    ///
-    /// # Errors
-    /// As [`Pictures::scan`].
-    pub fn pictures(&self) -> Result<u64> {
-        Ok(Pictures::scan(&self.images, true)?.count() as u64)
-    }
-
-    /// Makes the file; `None` when told to stop, then it goes on from there the next time.
-    ///
-    /// # Errors
-    /// As [`codebook::make`].
-    pub fn make(&self, device: &Device, watch: &dyn Watch) -> Result<Option<()>> {
-        let pictures = Pictures::scan(&self.images, true)?;
-        let backbone = Backbone::open(self.backbone, &self.weights, device)?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let made = codebook::make(
-            &pictures,
-            &backbone,
-            &self.settings,
-            &self.path,
-            true,
-            watch,
-        )?;
-        Ok(made.map(drop))
+    fn look(&mut self, out: &Path) {
+        self.state = state(out, &self.name, &self.settings);
     }
 }
 
 impl Plan {
-    /// Looks what of `ablation` is done in the folder `out`, which need not be there. Nothing is written.
+    /// Looks what of `ablation`, done on `device`, is there in the folder `out`, which itself need not be. Nothing is written.
     ///
     /// # Errors
-    /// [`Error::Config`] for what no row can be trained with; folders and files that are not there; records that are none.
-    pub fn new(ablation: &Ablation, out: &Path) -> Result<Self> {
+    /// [`Error::Config`] for what no row can be trained with; folders and files that are not there.
+    pub fn new(ablation: &Ablation, out: &Path, device: DeviceSpec) -> Result<Self> {
         let out = std::path::absolute(out).map_err(|e| Error::io(out, e))?;
+        let device = device.to_string();
+        // Which one of several GPUs decides nothing.
+        let device = device.split(':').next().unwrap_or_default();
         let mut digests = Digests::default();
         let mut rows = Vec::new();
         for name in ablation.order() {
-            rows.push(row(ablation, name, &out, &mut digests)?);
+            rows.push(row(ablation, name, &out, device, &mut digests)?);
         }
         Ok(Self {
-            protocol: protocol(ablation, &mut digests)?,
+            protocol: protocol(ablation, device, &mut digests)?,
             tables: ablation.tables.clone(),
             out,
             rows,
+            lock: None,
         })
+    }
+
+    /// Takes the folder, which is made, for this process until it ends, and looks again what is done there.
+    ///
+    /// # Errors
+    /// Another process has it; the system's.
+    pub fn lock(&mut self) -> Result<()> {
+        fs::create_dir_all(&self.out).map_err(|e| Error::io(&self.out, e))?;
+        let path = self.out.join(LOCK);
+        let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
+        match file.try_lock() {
+            Ok(()) => self.lock = Some(file),
+            Err(TryLockError::WouldBlock) => {
+                let why =
+                    "another `vqlc ablate` works here; wait for its end, or name another --out";
+                return Err(Error::malformed(&self.out, why));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io(&path, e)),
+        }
+        for row in &mut self.rows {
+            row.look(&self.out);
+        }
+        Ok(())
     }
 
     /// The rows, in the order in which they are done.
@@ -172,21 +142,37 @@ impl Plan {
         &self.rows
     }
 
+    /// Whether row `index` goes on from a checkpoint when it is trained.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn goes_on(&self, index: usize) -> Result<bool> {
+        let row = &self.rows[index];
+        let (folder, _) = places(&self.out, &row.name);
+        let begun = matches!(row.state, State::Begun | State::Failed(_));
+        Ok(begun && checkpoints(&folder).last()?.is_some())
+    }
+
     /// Forgets what row `index` came to and removes its run, to do it again.
     ///
     /// # Errors
-    /// A folder that is no run of an ablation, which is not removed; the system's.
+    /// What is no run of an ablation, which is not removed; the system's.
     pub fn forget(&mut self, index: usize) -> Result<()> {
         let row = &mut self.rows[index];
         let (folder, file) = places(&self.out, &row.name);
-        if folder.exists() {
-            if !folder.join(BEGUN).exists() {
-                return Err(not_ours(&folder));
-            }
-            fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        let begun = folder.join(BEGUN);
+        if occupied(&folder) {
+            return Err(not_ours(&folder));
         }
-        if file.exists() {
-            fs::remove_file(&file).map_err(|e| Error::io(&file, e))?;
+        if let (State::Foreign(_), false) = (&row.state, begun.exists()) {
+            return Err(not_ours(&file));
+        }
+        // In this order a process that is killed leaves a row that was begun.
+        remove(&file)?;
+        if folder.exists() {
+            clear(&folder)?;
+            remove(&begun)?;
+            fs::remove_dir(&folder).map_err(|e| Error::io(&folder, e))?;
         }
         row.state = State::Open;
         Ok(())
@@ -196,26 +182,34 @@ impl Plan {
     /// before is forgotten. `None` when it was asked to stop.
     ///
     /// # Errors
-    /// What the run reports; [`Self::fail`] records it.
+    /// What is there is another row's, or no row; what the run reports; [`Self::fail`] records it.
     pub fn train(
         &mut self,
         index: usize,
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Option<()>> {
+        self.look_at_book(index)?;
+        let resume = self.goes_on(index)?;
         let row = &mut self.rows[index];
         let (folder, file) = places(&self.out, &row.name);
-        if folder.exists() && !folder.join(BEGUN).exists() {
-            return Err(not_ours(&folder));
+        match &row.state {
+            State::Other(how) => {
+                let why = format!("made with other settings: {how}; do it again with --again");
+                return Err(Error::malformed(&folder, why));
+            }
+            State::Foreign(why) => return Err(Error::malformed(&folder, why)),
+            _ if occupied(&folder) => return Err(not_ours(&folder)),
+            _ => {}
         }
         fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-        if file.exists() {
-            fs::remove_file(&file).map_err(|e| Error::io(&file, e))?;
+        remove(&file)?;
+        if !resume {
+            // What a process left that was killed before its first checkpoint.
+            clear(&folder)?;
         }
         record::write(&folder.join(BEGUN), &row.settings)?;
         row.state = State::Begun;
-        let checkpoints = Store::new(&folder.join("checkpoints"), 1);
-        let resume = checkpoints.last()?.is_some();
         let mut trainer =
             TokenizerTrainer::new(row.config.clone(), &folder, device, resume, progress)?;
         if trainer.run(progress)? == run::Outcome::Stopped {
@@ -224,12 +218,11 @@ impl Plan {
         let Some(finished) = trainer.finish(progress)? else {
             return Ok(None);
         };
-        let book = row.book.as_ref().map(|book| Codebook::read(&book.path));
         let figures = Figures {
             date: record::today(),
             version: env!("CARGO_PKG_VERSION").into(),
             steps: finished.steps,
-            codebook: book.transpose()?.map(|book| hex(&book.digest())),
+            codebook: row.settings.get(ENTRIES).cloned(),
             usage: finished.usage,
             quality: finished.evaluation.as_ref().map(Quality::of),
             unreadable: trainer.unreadable(),
@@ -243,12 +236,31 @@ impl Plan {
         Ok(Some(()))
     }
 
-    /// Records that row `index` went wrong.
+    /// Takes in which entries the codebook of row `index` has, for all rows that start from it: it may have been made just now.
+    fn look_at_book(&mut self, index: usize) -> Result<()> {
+        let Some(path) = self.rows[index].book().map(|book| book.path().to_owned()) else {
+            return Ok(());
+        };
+        let entries = book_digest(&path)?;
+        for row in &mut self.rows {
+            let its = row.book().is_some_and(|book| book.path() == path);
+            if its && row.settings.get(ENTRIES) != Some(&entries) {
+                row.settings.insert(ENTRIES.into(), entries.clone());
+                row.look(&self.out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that row `index` went wrong; what is there and is not this row's stays as it is.
     ///
     /// # Errors
     /// A file that cannot be written.
     pub fn fail(&mut self, index: usize, reason: &str) -> Result<()> {
         let row = &mut self.rows[index];
+        if let State::Other(_) | State::Foreign(_) = row.state {
+            return Ok(());
+        }
         row.state = State::Failed(reason.into());
         let record = Record {
             settings: row.settings.clone(),
@@ -279,34 +291,69 @@ fn places(out: &Path, name: &str) -> (PathBuf, PathBuf) {
     (out.join(name), out.join(format!("{name}.json")))
 }
 
+fn checkpoints(folder: &Path) -> Store {
+    Store::new(&folder.join("checkpoints"), 1)
+}
+
+/// Whether something is there that is no run of an ablation.
+fn occupied(folder: &Path) -> bool {
+    let empty = match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    };
+    !empty && !folder.join(BEGUN).exists()
+}
+
+/// Removes all that is in a run's folder but what it was begun with.
+fn clear(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            fs::remove_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+        } else if entry.file_name() != BEGUN {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, where there is one.
+fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(file, e)),
+        _ => Ok(()),
+    }
+}
+
 fn not_ours(folder: &Path) -> Error {
     let why = "is there and is no row of an ablation; move it away, or name another folder";
     Error::malformed(folder, why)
 }
 
-fn row(ablation: &Ablation, name: &str, out: &Path, digests: &mut Digests) -> Result<Row> {
+fn row(
+    ablation: &Ablation,
+    name: &str,
+    out: &Path,
+    device: &str,
+    digests: &mut Digests,
+) -> Result<Row> {
     let spec = &ablation.rows[name];
-    let at = |e: Error| match e {
-        Error::Config(why) => Error::Config(format!("rows.{name}: {why}")),
-        other => other,
-    };
     let book = (spec.codebook.as_ref())
         .map(|book| planned(ablation, book, out, digests))
         .transpose()?;
-    let mut set = spec.set.clone();
-    if let Some((book, _)) = &book {
-        set.push(format!("model.n_codes={}", book.settings.codes));
-        set.push(format!("model.code_dim={}", book.backbone.card().dim));
-    }
-    let mut config = ablation.shared(&set).map_err(at)?;
+    let mut config = ablation.config(name)?;
     config.data.images = Some(images(ablation)?.into());
     config.data.eval = ablation.data.eval.clone();
     config.data.eval_weights = ablation.data.weights.clone();
-    config.quantizer.codebook = book.as_ref().map(|(book, _)| book.path.clone());
+    config.quantizer.codebook = book.as_ref().map(|(book, _)| book.path().into());
     let config = config.with_absolute_paths()?;
     let mut settings = flat(&config)?;
-    if let Some((_, recipe)) = &book {
+    settings.insert(DEVICE.into(), device.into());
+    if let Some((book, recipe)) = &book {
         settings.extend(recipe.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let entries = digests.book(book.path());
+        settings.extend(entries.map(|entries| (ENTRIES.into(), entries)));
     }
     settings.insert(
         "pictures learnt from".into(),
@@ -323,7 +370,7 @@ fn row(ablation: &Ablation, name: &str, out: &Path, digests: &mut Digests) -> Re
         settings.insert(key, digests.file(file)?);
     }
     Ok(Row {
-        state: state(out, name, &settings)?,
+        state: state(out, name, &settings),
         name: name.into(),
         set: spec.set.clone(),
         book: book.map(|(book, _)| book),
@@ -333,141 +380,39 @@ fn row(ablation: &Ablation, name: &str, out: &Path, digests: &mut Digests) -> Re
 }
 
 /// What is there of a row.
-fn state(out: &Path, name: &str, settings: &Settings) -> Result<State> {
+fn state(out: &Path, name: &str, settings: &Settings) -> State {
     let (folder, file) = places(out, name);
-    let record: Option<Record> = record::read(&file)?;
-    let begun: Option<Settings> = record::read(&folder.join(BEGUN))?;
+    let read = record::read::<Settings>(&folder.join(BEGUN))
+        .and_then(|begun| Ok((begun, record::read::<Record>(&file)?)));
+    let (begun, record) = match read {
+        Ok(found) => found,
+        Err(e) => return State::Foreign(e.to_string()),
+    };
     let made_with = record.as_ref().map(|record| &record.settings);
     for found in [made_with, begun.as_ref()].into_iter().flatten() {
         if let Some(difference) = difference(found, settings) {
-            return Ok(State::Other(difference));
+            return State::Other(difference);
         }
     }
-    Ok(match record.map(|record| record.outcome) {
+    match record.map(|record| record.outcome) {
         Some(Outcome::Done(figures)) => State::Done(Box::new(figures)),
         Some(Outcome::Failed(why)) => State::Failed(why),
         None if begun.is_some() => State::Begun,
-        None if folder.exists() => return Err(not_ours(&folder)),
+        None if occupied(&folder) => State::Foreign(not_ours(&folder).to_string()),
         None => State::Open,
-    })
-}
-
-/// How settings differ, the first three of all differences; `None` where they do not.
-fn difference(then: &Settings, now: &Settings) -> Option<String> {
-    let keys: std::collections::BTreeSet<&String> = then.keys().chain(now.keys()).collect();
-    let short = |value: Option<&String>| match value {
-        // A digest says no more when it is whole.
-        Some(value) if value.len() == 64 => value[..12].to_owned(),
-        Some(value) => value.clone(),
-        None => "none".to_owned(),
-    };
-    let all: Vec<String> = keys
-        .into_iter()
-        .filter(|key| then.get(*key) != now.get(*key))
-        .map(|key| {
-            format!(
-                "{key} was {}, is {}",
-                short(then.get(key)),
-                short(now.get(key))
-            )
-        })
-        .collect();
-    let more = all.len().saturating_sub(3);
-    let mut text = all.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
-    if more > 0 {
-        text += &format!("; and {more} more");
     }
-    (!all.is_empty()).then_some(text)
 }
 
-/// A configuration's values by `section.key`, without what changes nothing and without paths.
-fn flat(config: &TokenizerConfig) -> Result<Settings> {
-    let told = |e: toml::ser::Error| Error::Config(e.to_string());
-    let sections = toml::Table::try_from(config).map_err(told)?;
-    let values = sections.iter().flat_map(|(section, values)| {
-        let values = values.as_table().into_iter().flatten();
-        values.map(move |(key, value)| (format!("{section}.{key}"), value.to_string()))
-    });
-    let counts = |key: &str| !INDIFFERENT.contains(&key) && !PATHS.contains(&key);
-    Ok(values.filter(|(key, _)| counts(key)).collect())
-}
-
-/// A codebook, and what decides its entries.
-fn planned(
-    ablation: &Ablation,
-    name: &str,
-    out: &Path,
-    digests: &mut Digests,
-) -> Result<(Book, Settings)> {
-    let spec: &CodebookSpec = &ablation.codebooks[name];
-    let missing = |what: &str| Error::Config(format!("codebooks.{name}: {what}"));
-    let folder = match &spec.images {
-        Some(folder) => folder,
-        None => images(ablation)?,
-    };
-    let judge = (ablation.data.weights.as_ref())
-        .filter(|_| spec.backbone == BackboneKind::EfficientNetLite0);
-    let weights = (spec.weights.as_ref().or(judge)).ok_or_else(|| {
-        missing(&format!(
-            "weights is missing: the file with those of {} (or data.weights, for EfficientNet-Lite0's)",
-            spec.backbone
-        ))
-    })?;
-    let card = spec.backbone.card();
-    let settings = codebook::Settings {
-        codes: spec.codes,
-        select: spec.select,
-        per_class: false,
-        pool: spec.pool,
-        seed: spec.seed,
-        iterations: spec.iterations,
-        views: spec.views,
-        feature_budget: spec.features.map_or(DEFAULT_FEATURE_BUDGET, |features| {
-            u64::from(features) * 2 * card.dim as u64
-        }),
-    };
-    let text = [
-        ("codes", spec.codes.to_string()),
-        ("select", format!("{:?}", spec.select).to_lowercase()),
-        ("iterations", spec.iterations.to_string()),
-        ("views", spec.views.to_string()),
-        ("pool", spec.pool.unwrap_or(card.pool).to_string()),
-        (
-            "features",
-            spec.features.map_or("all".into(), |n| n.to_string()),
-        ),
-        ("seed", spec.seed.to_string()),
-        ("backbone", card.name.into()),
-        ("weights", digests.file(weights)?),
-        ("pictures", digests.folder(folder)?.1),
-    ];
-    let recipe: Settings = text
-        .into_iter()
-        .map(|(key, value)| (format!("codebook's {key}"), value))
-        .collect();
-    let told = recipe.iter().map(|(key, value)| format!("{key}={value}\n"));
-    let digest = hex(&Sha256::digest(told.collect::<String>()).into());
-    let file = format!("{name}-{}.safetensors", &digest[..8]);
-    let book = Book {
-        name: name.into(),
-        images: folder.into(),
-        weights: weights.clone(),
-        backbone: spec.backbone,
-        settings,
-        path: out.join("codebooks").join(file),
-    };
-    Ok((book, recipe))
-}
-
-fn images(ablation: &Ablation) -> Result<&Path> {
+pub(super) fn images(ablation: &Ablation) -> Result<&Path> {
     ablation.data.images.as_deref().ok_or_else(|| {
         Error::Config("data.images (--images) is missing: name the folder to learn from".into())
     })
 }
 
-fn protocol(ablation: &Ablation, digests: &mut Digests) -> Result<table::Protocol> {
+fn protocol(ablation: &Ablation, device: &str, digests: &mut Digests) -> Result<table::Protocol> {
     let data = &ablation.data;
     Ok(table::Protocol {
+        device: device.into(),
         preset: ablation.preset.clone(),
         shared: ablation.shared(&[])?,
         images: digests.folder(images(ablation)?)?,
@@ -478,33 +423,4 @@ fn protocol(ablation: &Ablation, digests: &mut Digests) -> Result<table::Protoco
             .map(|file| digests.file(file))
             .transpose()?,
     })
-}
-
-/// Digests of folders and files, each taken once.
-#[derive(Default)]
-struct Digests {
-    folders: BTreeMap<PathBuf, (u64, String)>,
-    files: BTreeMap<PathBuf, String>,
-}
-
-impl Digests {
-    /// Pictures in a folder, and the digest of their names and lengths.
-    fn folder(&mut self, path: &Path) -> Result<(u64, String)> {
-        if let Some(found) = self.folders.get(path) {
-            return Ok(found.clone());
-        }
-        let pictures = Pictures::scan(path, true)?;
-        let found = (pictures.count() as u64, hex(&pictures.digest()));
-        self.folders.insert(path.into(), found.clone());
-        Ok(found)
-    }
-
-    fn file(&mut self, path: &Path) -> Result<String> {
-        if let Some(found) = self.files.get(path) {
-            return Ok(found.clone());
-        }
-        let found = weights::digest(path)?;
-        self.files.insert(path.into(), found.clone());
-        Ok(found)
-    }
 }

@@ -15,7 +15,6 @@ pub(super) type Settings = BTreeMap<String, String>;
 
 /// `DIR/NAME.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Record {
     pub(super) settings: Settings,
     pub(super) outcome: Outcome,
@@ -31,7 +30,6 @@ pub(super) enum Outcome {
 
 /// What a row came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Figures {
     /// The day it was measured, `YYYY-MM-DD`, UTC.
     pub date: String,
@@ -50,15 +48,17 @@ pub struct Figures {
 }
 
 /// What comes back of pictures: means over them.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Quality {
     /// Pictures measured.
     pub pictures: u64,
-    /// Those that could not be read.
+    /// Those that could not be measured.
     pub skipped: u64,
-    /// dB.
-    pub psnr: f64,
+    /// Their names, and why.
+    #[serde(default)]
+    pub left_out: Vec<String>,
+    /// dB; none where it is infinite, as a picture came back as it was.
+    pub psnr: Option<f64>,
     /// 0 to 1.
     pub ssim: f64,
     /// Perceptual distance on EfficientNet-Lite0.
@@ -72,7 +72,9 @@ impl Quality {
         Self {
             pictures: found.comparison.pictures,
             skipped: found.skipped,
-            psnr: found.comparison.mean.psnr,
+            left_out: found.left_out.clone(),
+            // JSON has no word for an infinite number.
+            psnr: Some(found.comparison.mean.psnr).filter(|psnr| psnr.is_finite()),
             ssim: found.comparison.mean.ssim,
             perceptual: found.comparison.mean.perceptual,
             fd_efflite0: found.comparison.fd_efflite0,
@@ -133,6 +135,29 @@ fn date(days: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_infinite_or_of_other_versions_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("row.json");
+        let quality = Quality {
+            pictures: 3,
+            skipped: 1,
+            left_out: vec!["a.png: damaged".into()],
+            psnr: None,
+            ssim: 1.0,
+            perceptual: Some(0.0),
+            fd_efflite0: None,
+        };
+        write(&path, &quality).unwrap();
+        let found: Quality = read(&path).unwrap().unwrap();
+        assert_eq!((found.psnr, found.left_out), (None, quality.left_out));
+        let text = r#"{"pictures": 1, "skipped": 0, "psnr": 20.5, "ssim": 0.5, "later": 1}"#;
+        std::fs::write(&path, text).unwrap();
+        let found: Quality = read(&path).unwrap().unwrap();
+        assert_eq!((found.psnr, found.left_out), (Some(20.5), Vec::new()));
+        assert!(read::<Record>(&path).is_err());
+    }
 
     #[test]
     fn days_have_dates() {

@@ -12,6 +12,7 @@ use crate::{TokenizerConfig, metrics::UsageShare};
 /// What all rows share: pictures with their count and digest, and settings.
 pub(super) struct Protocol {
     pub(super) preset: String,
+    pub(super) device: String,
     pub(super) shared: TokenizerConfig,
     pub(super) images: (u64, String),
     pub(super) eval: Option<(u64, String)>,
@@ -62,8 +63,8 @@ pub struct About {
 }
 
 const HEAD: &str = "\
-| table | row | N | D' | used, % | perplexity | plain pass: used, % | perplexity | PSNR, dB | SSIM | perceptual | FD-EffLite0 |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| table | row | N | D' | used, % | perplexity | plain pass: used, % | perplexity | PSNR, dB | SSIM | perceptual | FD-EffLite0 | left out |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 impl Table {
@@ -79,6 +80,7 @@ impl Table {
                 State::Begun => (Some("not finished yet".into()), None),
                 State::Failed(why) => (Some(format!("failed: {why}")), None),
                 State::Other(how) => (Some(format!("made with other settings: {how}")), None),
+                State::Foreign(why) => (Some(format!("left alone: {why}")), None),
                 State::Done(figures) => (None, Some((**figures).clone())),
             };
             Line {
@@ -150,7 +152,7 @@ impl Line {
         );
         let Some(figures) = &self.figures else {
             let note = cell(self.note.as_deref().unwrap_or_default());
-            return format!("{start} {note} | | | | | | | |\n");
+            return format!("{start} {note} | | | | | | | | |\n");
         };
         let usage = |share: &UsageShare| match share.tokens {
             0 => "| - | - ".to_owned(),
@@ -164,10 +166,15 @@ impl Line {
         let number =
             |value: Option<f64>, digits| value.map_or("-".into(), |v| format!("{v:.digits$}"));
         let shown = [
-            number(quality.map(|q| q.psnr), 2),
+            // Measured, and none: infinite.
+            quality.map_or("-".into(), |q| match q.psnr {
+                Some(psnr) => number(Some(psnr), 2),
+                None => "inf".into(),
+            }),
             number(quality.map(|q| q.ssim), 4),
             number(quality.and_then(|q| q.perceptual), 4),
             number(quality.and_then(|q| q.fd_efflite0), 0),
+            quality.map_or("-".into(), |q| grouped(q.skipped)),
         ];
         format!(
             "{} {}{}| {} |\n",
@@ -192,7 +199,7 @@ fn sentences(protocol: &Protocol, rows: &[Row]) -> Vec<String> {
     let (run, data) = (&config.run, &config.data);
     let mut out = vec![
         format!(
-            "{}: preset {}, {} steps of {} crops of {} pixels out of pictures whose short side is {} to {} times that, {}, seed {}; \
+            "{}: preset {}, {} steps of {} crops of {} pixels out of pictures whose short side is {} to {} times that, {} on {}, seed {}; \
 the first {} steps without quantising{}.",
             made(&done),
             protocol.preset,
@@ -202,6 +209,7 @@ the first {} steps without quantising{}.",
             data.min_scale,
             data.max_scale,
             run.precision,
+            protocol.device,
             run.seed,
             config.warm_start.steps,
             if config.warm_start.align {
@@ -211,24 +219,28 @@ the first {} steps without quantising{}.",
             }
         ),
         format!(
-            "{} pictures learnt from ({}).",
-            grouped(protocol.images.0),
-            short(&protocol.images.1)
+            "{} pictures learnt from ({}){}.",
+            learnt_from(&done, protocol.images.0),
+            short(&protocol.images.1),
+            left_out(done.iter().map(|figures| figures.unreadable as u64))
         ),
         format!(
             "Used entries and perplexity over {} tokens an entry of seeded crops of them, and over one plain pass.",
             config.watch.usage_tokens_per_code
         ),
     ];
-    if let Some((count, digest)) = &protocol.eval {
+    if let Some((files, digest)) = &protocol.eval {
+        let measured = || done.iter().filter_map(|figures| figures.quality.as_ref());
+        let pictures = span(measured().map(|quality| quality.pictures));
         out.push(format!(
-            "Measured on {} pictures ({}), centre crops of {} pixels, 8 bits a channel, means over pictures.",
-            grouped(*count),
+            "Measured on {} ({}){}, centre crops of {} pixels, 8 bits a channel, means over pictures.",
+            pictures.map_or(format!("{} files", grouped(*files)), |n| format!("{n} pictures")),
             short(digest),
+            left_out(measured().map(|quality| quality.skipped)),
             data.eval_size
         ));
     }
-    if let Some(weights) = &protocol.weights {
+    if let (Some(weights), Some(_)) = (&protocol.weights, &protocol.eval) {
         out.push(format!(
             "Perceptual distance and FD-EffLite0, a Fréchet distance and no FID, stand on EfficientNet-Lite0 ({}).",
             short(weights)
@@ -273,6 +285,30 @@ fn made(done: &[&Figures]) -> String {
     }
 }
 
+/// Of so many files, those that could be read.
+fn learnt_from(done: &[&Figures], files: u64) -> String {
+    let read = |figures: &&Figures| files.saturating_sub(figures.unreadable as u64);
+    span(done.iter().map(read)).unwrap_or(grouped(files))
+}
+
+/// How many were left out, where some were.
+fn left_out(counts: impl Iterator<Item = u64> + Clone) -> String {
+    match span(counts.clone()) {
+        Some(count) if counts.max() > Some(0) => format!(", {count} left out"),
+        _ => String::new(),
+    }
+}
+
+/// The number, or the least and the greatest; `None` of none.
+fn span(numbers: impl Iterator<Item = u64> + Clone) -> Option<String> {
+    let (least, most) = (numbers.clone().min()?, numbers.max()?);
+    Some(if least == most {
+        grouped(least)
+    } else {
+        format!("{} to {}", grouped(least), grouped(most))
+    })
+}
+
 /// The first digits of a digest.
 fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
@@ -294,4 +330,70 @@ fn grouped(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ablation::Quality, trainer::UsageReport};
+
+    #[test]
+    fn counts_are_told_as_one_number_or_a_range() {
+        let told = |counts: &[u64]| left_out(counts.iter().copied());
+        assert_eq!(told(&[]), "");
+        assert_eq!(told(&[0, 0]), "");
+        assert_eq!(told(&[2, 2]), ", 2 left out");
+        assert_eq!(told(&[1200, 0]), ", 0 to 1,200 left out");
+    }
+
+    #[test]
+    fn what_is_infinite_is_told_apart_from_what_was_not_measured() {
+        let share = UsageShare {
+            tokens: 10,
+            utilisation: 0.5,
+            perplexity: 8.0,
+        };
+        let quality = Quality {
+            pictures: 3,
+            skipped: 1,
+            left_out: vec!["a.png: damaged".into()],
+            psnr: None,
+            ssim: 1.0,
+            perceptual: None,
+            fd_efflite0: None,
+        };
+        let told = |quality| {
+            let figures = Figures {
+                date: "2026-01-01".into(),
+                version: "1".into(),
+                steps: 4,
+                codebook: None,
+                usage: UsageReport {
+                    plain: share,
+                    crops: share,
+                },
+                quality,
+                unreadable: 0,
+            };
+            let line = Line {
+                table: "6".into(),
+                row: "base".into(),
+                codes: 16,
+                dim: 8,
+                note: None,
+                figures: Some(figures),
+            };
+            line.markdown()
+        };
+        let start = "| 6 | base | 16 | 8 | 50.00 | 8 | 50.00 | 8 ";
+        let columns = HEAD.lines().next().map(|line| line.matches('|').count());
+        for (quality, end) in [
+            (Some(quality), "| inf | 1.0000 | - | - | 1 |\n"),
+            (None, "| - | - | - | - | - |\n"),
+        ] {
+            let line = told(quality);
+            assert_eq!(line, format!("{start}{end}"));
+            assert_eq!(Some(line.matches('|').count()), columns);
+        }
+    }
 }
