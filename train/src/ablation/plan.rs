@@ -229,7 +229,7 @@ impl Plan {
         };
         let record = Record {
             settings: row.settings.clone(),
-            outcome: Outcome::Done(figures.clone()),
+            outcome: Outcome::Done(Box::new(figures.clone())),
         };
         record::write(&file, &record)?;
         row.state = State::Done(Box::new(figures));
@@ -395,7 +395,7 @@ fn state(out: &Path, name: &str, settings: &Settings) -> State {
         }
     }
     match record.map(|record| record.outcome) {
-        Some(Outcome::Done(figures)) => State::Done(Box::new(figures)),
+        Some(Outcome::Done(figures)) => State::Done(figures),
         Some(Outcome::Failed(why)) => State::Failed(why),
         None if begun.is_some() => State::Begun,
         None if occupied(&folder) => State::Foreign(not_ours(&folder).to_string()),

@@ -25,7 +25,7 @@ pub(super) struct Record {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {
     Failed(String),
-    Done(Figures),
+    Done(Box<Figures>),
 }
 
 /// What a row came to.

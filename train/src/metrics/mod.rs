@@ -19,5 +19,5 @@ pub use frechet::{Moments, frechet_distance};
 pub use inception_score::{InceptionScore, SPLITS, inception_score};
 pub use pictures::{Luma, Pair, SSIM_SIDE, Scores, SsimBorder};
 pub use precision_recall::{NEIGHBOURS, PrecisionRecall, precision_recall};
-pub use statistics::{Gaussian, Provenance, Statistics};
+pub use statistics::{Gaussian, MeanAndCovariance, Provenance, Statistics};
 pub use usage::{Usage, UsageShare, Window, write_counts};

@@ -15,22 +15,25 @@ const MAX_FEATURES: usize = 8192;
 const SYMMETRY: f64 = 1e-5;
 
 /// A mean `[d]` and a covariance `[d, d]`, row-major.
+pub type MeanAndCovariance<'a> = (Cow<'a, [f64]>, Cow<'a, [f64]>);
+
+/// What a Gaussian is fitted to.
 pub trait Gaussian {
     /// Both.
     ///
     /// # Errors
     /// [`Error::Argument`] where they cannot be had, as of fewer than two vectors.
-    fn gaussian(&self) -> Result<(Cow<'_, [f64]>, Cow<'_, [f64]>)>;
+    fn gaussian(&self) -> Result<MeanAndCovariance<'_>>;
 }
 
 impl Gaussian for Moments {
-    fn gaussian(&self) -> Result<(Cow<'_, [f64]>, Cow<'_, [f64]>)> {
+    fn gaussian(&self) -> Result<MeanAndCovariance<'_>> {
         Ok((self.mean().into(), self.covariance()?.into()))
     }
 }
 
 impl Gaussian for Statistics {
-    fn gaussian(&self) -> Result<(Cow<'_, [f64]>, Cow<'_, [f64]>)> {
+    fn gaussian(&self) -> Result<MeanAndCovariance<'_>> {
         Ok((
             self.mean.as_slice().into(),
             self.covariance.as_slice().into(),
