@@ -20,15 +20,13 @@ fn read(bytes: &[u8]) -> Result<Tensors, Error> {
 const HEAD: &[u8] =
     b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.";
 
-/// A dict of the tensor "w" of this offset, shape and strides (pickled) in a storage of two numbers, whose count is said to be `count`.
+/// A dict, made of a list of pairs as Python 2 does, of the tensor "w" of this offset, shape and strides (pickled) in a storage of two numbers, whose count is said to be `count`.
 fn python2(place: &[u8], count: u64, numbers: &[f32]) -> Vec<u8> {
     let mut file = HEAD.to_vec();
-    file.extend(
-        b"\x80\x02ccollections\nOrderedDict\n]\x85R(U\x01wctorch._utils\n_rebuild_tensor\n",
-    );
+    file.extend(b"\x80\x02ccollections\nOrderedDict\n](](U\x01wctorch._utils\n_rebuild_tensor\n");
     file.extend(b"((U\x07storagectorch\nFloatStorage\nU\x0214U\x03cpuK\x02NtQ");
     file.extend(place);
-    file.extend(b"tRu.\x80\x02]U\x0214a.");
+    file.extend(b"tRee\x85R}b.\x80\x02]U\x0214a.");
     file.extend(count.to_le_bytes());
     file.extend(numbers.iter().flat_map(|v| v.to_le_bytes()));
     file
@@ -137,6 +135,14 @@ fn what_is_recalled_without_end_costs_nothing_or_is_refused() {
     long.extend(b"h\x00Q".repeat(100_000));
     long.push(b'.');
     assert!(read(&long).is_err());
+    let mut dicts = HEAD.to_vec();
+    dicts.extend(b"\x80\x02ccollections\nOrderedDict\nq\x01](");
+    dicts.extend(b"]".repeat(1000));
+    dicts.extend(b"eq\x00");
+    dicts.extend(b"h\x01h\x00\x85R".repeat(2000));
+    dicts.push(b'.');
+    let error = read(&dicts).unwrap_err().to_string();
+    assert!(error.contains("more objects"), "{error}");
     let mut many = HEAD.to_vec();
     many.extend(b"\x80\x02");
     many.extend(b"N".repeat(1_000_001));

@@ -20,6 +20,7 @@ use crate::params::Tensors;
 
 /// How such a file starts: protocol 2, and an integer of ten bytes.
 pub(super) const START: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+const TOO_MANY: &str = "its pickle makes more objects than a state dict has";
 /// Bytes of a name at most, and sides of a tensor.
 const MAX_NAME: usize = 1024;
 const MAX_SIDES: usize = 8;
@@ -152,6 +153,8 @@ struct Machine {
     values: Vec<Value>,
     stack: Vec<usize>,
     memo: BTreeMap<u32, usize>,
+    /// Members that dicts were made of, again and again perhaps.
+    copied: u64,
 }
 
 impl Machine {
@@ -265,7 +268,7 @@ impl Machine {
 
     fn push(&mut self, value: Value) -> Result<(), String> {
         if self.values.len() as u64 >= MAX_OBJECTS {
-            return Err("its pickle makes more objects than a state dict has".into());
+            return Err(TOO_MANY.into());
         }
         self.stack.push(self.values.len());
         self.values.push(value);
@@ -283,7 +286,7 @@ impl Machine {
         let value = *known.ok_or("its pickle recalls what it never stored")?;
         self.stack.push(value);
         if self.stack.len() as u64 > MAX_OBJECTS {
-            return Err("its pickle makes more objects than a state dict has".into());
+            return Err(TOO_MANY.into());
         }
         Ok(())
     }
@@ -351,7 +354,7 @@ impl Machine {
     }
 
     /// Nothing is called: of the few names that a state dict needs it is known what they make.
-    fn call(&self, callable: usize, arguments: usize) -> Result<Value, String> {
+    fn call(&mut self, callable: usize, arguments: usize) -> Result<Value, String> {
         let (Value::Class(class), Value::Tuple(arguments)) =
             (&self.values[callable], &self.values[arguments])
         else {
@@ -359,6 +362,23 @@ impl Machine {
         };
         let parts = self.first(arguments);
         Ok(match (class.as_str(), parts.as_slice()) {
+            // Python 2 hands it its members, Python 3 puts them in afterwards.
+            ("collections OrderedDict", [Value::List(pairs), ..]) => {
+                let copied = self.copied + pairs.len() as u64;
+                let members = pairs.iter().filter_map(|&pair| match &self.values[pair] {
+                    Value::List(pair) | Value::Tuple(pair) => match pair.as_slice() {
+                        &[key, value] => Some((key, value)),
+                        _ => None,
+                    },
+                    _ => None,
+                });
+                if copied > MAX_OBJECTS {
+                    return Err(TOO_MANY.into());
+                }
+                let dict = Value::Dict(members.collect());
+                self.copied = copied;
+                dict
+            }
             ("collections OrderedDict", _) => Value::Dict(vec![]),
             ("torch._utils _rebuild_parameter", [tensor @ Value::Tensor(_), ..]) => {
                 (*tensor).clone()
