@@ -19,11 +19,20 @@ pub(crate) const CARD: &str = include_str!("../assets/MODEL_CARD.md");
 
 /// The tokenizer of `--model FILE`, or the embedded one, on the device asked for; and the process set up for running it.
 pub(crate) fn load(model: &ModelFileArgs, network: &NetworkArgs) -> anyhow::Result<Tokenizer> {
+    build(&read(model.model.as_deref())?, model, network)
+}
+
+/// The same of the model file, which was read.
+pub(crate) fn build(
+    file: &ModelFile,
+    model: &ModelFileArgs,
+    network: &NetworkArgs,
+) -> anyhow::Result<Tokenizer> {
     process::keep_freed_memory();
-    let (file, device) = (read(model.model.as_deref())?, network.device().open()?);
+    let device = network.device().open()?;
     // Before the model is built: it is not to blame.
     network.precision.check(&device)?;
-    let tokenizer = Tokenizer::with_precision(&file, &device, network.precision);
+    let tokenizer = Tokenizer::with_precision(file, &device, network.precision);
     tokenizer.with_context(|| name(model.model.as_deref()))
 }
 

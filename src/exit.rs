@@ -76,7 +76,8 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
     Exit::Error
 }
 
-/// An error and its causes as one line; a cause whose text the one before ends with is not said twice.
+/// An error and its causes as one line; a cause whose text the one before ends with is not said twice. Names out of files may stand in it:
+/// their control characters are escaped, so that none acts on a terminal.
 pub(crate) fn line(err: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in err.chain() {
@@ -87,7 +88,7 @@ pub(crate) fn line(err: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line.replace(['\n', '\r'], " ")
+    crate::report::shown(line.replace(['\n', '\r'], " ").as_bytes())
 }
 
 /// Prints `vqlc: what: why` on stderr (one line) and gives the exit code.
@@ -107,5 +108,17 @@ pub(crate) fn from_clap(err: &clap::Error) -> std::process::ExitCode {
         Exit::Error.into()
     } else {
         Exit::Ok.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+
+    #[test]
+    fn an_error_is_one_line_without_control_characters() {
+        let error = anyhow::anyhow!("tensor w\n\x1b[31mred\u{9b}2J\tgrün").context("a\r\nb");
+        let expected = "a  b: tensor w \\u{1b}[31mred\\u{9b}2J\\tgrün";
+        assert_eq!(line(&error), expected);
     }
 }

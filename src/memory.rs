@@ -1,6 +1,7 @@
 //! How much memory the network may take, so that one huge picture is refused instead of ending the machine.
 
 use clap::Args;
+use vqlc_train::measure::{AT_ONCE, BYTES_A_PIXEL};
 
 use crate::text;
 
@@ -21,17 +22,13 @@ impl MemoryArgs {
         self.max_memory
             .unwrap_or_else(|| available().unwrap_or(FALLBACK))
     }
-}
 
-impl MemoryArgs {
-    /// That `at_once` crops of `side` pixels a side fit: preparing one takes 15 bytes a pixel.
-    pub(crate) fn expect_crops(self, side: u16, at_once: u64) -> anyhow::Result<()> {
-        self.expect(u64::from(side).pow(2) * 15 * at_once, side)
-    }
-
-    /// That `need` bytes for crops of `side` pixels a side are allowed.
-    pub(crate) fn expect(self, need: u64, side: u16) -> anyhow::Result<()> {
-        let limit = self.limit();
+    /// That as many crops of `side` pixels a side as are measured together fit, with `network` bytes for each beside what comparing takes,
+    /// and `kept` bytes beside them all.
+    pub(crate) fn expect_crops(self, side: u16, network: u64, kept: u64) -> anyhow::Result<()> {
+        let (pixels, limit) = (u64::from(side).pow(2), self.limit());
+        let each = network.saturating_add(pixels * BYTES_A_PIXEL);
+        let need = each.saturating_mul(AT_ONCE as u64).saturating_add(kept);
         anyhow::ensure!(
             need <= limit,
             "--size {side}: such crops take about {} of memory, at most {} may be used",

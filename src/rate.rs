@@ -3,8 +3,11 @@
 use anyhow::ensure;
 use rayon::prelude::*;
 use serde::Serialize;
+use vqlc_format::pack::bits_for;
 use vqlc_model::image::Rgb;
-use vqlc_train::measure::{Comparer, Comparison, Judges, PairBatch};
+use vqlc_train::measure::{
+    Comparer, Comparison, Evaluation, Judges, PairBatch, Pairs, PictureScores, evaluate,
+};
 
 use crate::{
     codecs::{CodecList, Coded, Tool},
@@ -13,8 +16,6 @@ use crate::{
 };
 
 /// Sizes that are asked of a codec for a curve, as multiples of the bytes of a picture's tokens.
-// The report, which draws it, comes next.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) const CURVE: [u64; 4] = [1, 2, 4, 8];
 
 /// What a codec makes of some pictures at one rate.
@@ -141,16 +142,6 @@ impl<'a> Rates<'a> {
         Ok(true)
     }
 
-    /// Codes a batch of pairs, whose ids have `bits` bits each. `false` where it was interrupted.
-    ///
-    /// # Errors
-    /// As [`Self::add`].
-    pub(crate) fn add_pairs(&mut self, batch: &PairBatch, bits: u32) -> anyhow::Result<bool> {
-        let bytes = |ids: &Vec<u32>| (ids.len() as u64 * u64::from(bits)).div_ceil(8);
-        let bytes: Vec<u64> = batch.ids.iter().map(bytes).collect();
-        self.add(&batch.originals, &bytes)
-    }
-
     /// A point for each tool and multiple, in their order; none before the first picture.
     pub(crate) fn points(&self) -> anyhow::Result<Vec<RatePoint>> {
         if self.pixels == 0 {
@@ -168,6 +159,38 @@ impl<'a> Rates<'a> {
             }
         }
         Ok(points)
+    }
+}
+
+/// Measures `pairs`, and the codecs of `rates` on the same pictures; `also` sees every batch. `None` where it was interrupted.
+///
+/// # Errors
+/// As [`evaluate`] and [`Rates::add`].
+pub(crate) fn measure(
+    pairs: &mut dyn Pairs,
+    judges: &Judges,
+    rates: &mut Rates,
+    reporter: &Reporter,
+    also: &mut dyn FnMut(&PairBatch, &[PictureScores]) -> vqlc_train::Result<()>,
+) -> anyhow::Result<Option<Evaluation>> {
+    let bits = pairs.model().map_or(0, |(_, codes)| bits_for(codes));
+    let bytes = |ids: &Vec<u32>| (ids.len() as u64 * u64::from(bits)).div_ceil(8);
+    let mut failure = None;
+    let progress = reporter.progress("measuring", pairs.total(), 0);
+    let found = evaluate(pairs, judges, &mut |batch, scores| {
+        also(batch, scores)?;
+        let token_bytes: Vec<u64> = batch.ids.iter().map(bytes).collect();
+        let whole = rates.add(&batch.originals, &token_bytes);
+        progress.advance(batch.names.len() as u64, 0);
+        Ok(whole.unwrap_or_else(|err| {
+            failure = Some(err);
+            false
+        }) && !interrupt::requested())
+    });
+    progress.finish();
+    match failure {
+        Some(err) => Err(err),
+        None => Ok(found?),
     }
 }
 

@@ -52,6 +52,11 @@ fn folders_token_files_and_statistics_give_the_same_figures() {
         (&8.into(), &8.into())
     );
     assert!(json.get("fid").is_none(), "{json}");
+    let protocol = json["protocol"].as_str().unwrap();
+    for rule in ["FD-EffLite0 on", "by 3 neighbours", "weights", "vqlc "] {
+        assert!(protocol.contains(rule), "{protocol}");
+    }
+    assert!(!protocol.contains("FID on"), "{protocol}");
     let by_folders = figure(measure(args![
         back,
         pictures(),

@@ -124,6 +124,10 @@ fn what_cannot_be_compared_is_listed_or_refused() {
         "{run:?}"
     );
 
+    // Pictures as they are that are too large for the memory.
+    let run = measure(args![pictures(), pictures(), "--max-memory", "1M"]).code(1);
+    assert!(run.err.contains("more than may be used"), "{run:?}");
+
     // Nothing at all in common.
     fs::remove_dir_all(made.join("fruit")).unwrap();
     fs::copy(pictures().join("fruit/orange.jpg"), made.join("x.jpg")).unwrap();

@@ -53,6 +53,10 @@ fn check(text: &str, html: &Html) {
     for loads in ["http:", "https:", "url(", "@import", "//cdn", "file:"] {
         assert!(!text.contains(loads), "{loads}");
     }
+    let policy = all(html, "meta[http-equiv=Content-Security-Policy]");
+    let policy = policy[0].attr("content").unwrap();
+    assert!(policy.starts_with("default-src 'none';"), "{policy}");
+    assert!(!text.contains(">NaN"), "a figure that is no number");
     let mut ids = BTreeSet::new();
     for element in all(html, "*") {
         for (name, value) in element.value().attrs() {
@@ -169,6 +173,37 @@ fn what_is_shown_is_chosen() {
         .collect();
     assert_eq!(curves, ["loss", "<b>up"]);
     assert_eq!(all(&html, "svg").len(), 6);
+}
+
+/// One picture among many that cannot be read: it is shown, once, and replaced, wherever it stands among them.
+#[test]
+fn a_single_picture_is_shown_once() {
+    let folder = Folder::new();
+    model(&folder);
+    for (at, good) in ["a-first.jpg", "z-last.jpg"].into_iter().enumerate() {
+        let images = folder.path(&format!("images{at}/sub"));
+        fs::create_dir_all(&images).unwrap();
+        for number in 0..40 {
+            fs::write(images.join(format!("m{number:02}.png")), "no picture").unwrap();
+        }
+        fs::copy(pictures().join("birds/rooster.jpg"), images.join(good)).unwrap();
+        let images = images.parent().unwrap().to_path_buf();
+        let json = report(&folder, &images, &["--json", "--force"])
+            .code(3)
+            .json();
+        assert_eq!(json["replaced"][0]["pictures"], 1, "{json}");
+        assert!(json["replaced"][3]["psnr"].is_number(), "{json}");
+        let (text, html) = page(&folder);
+        check(&text, &html);
+        assert_eq!(all(&html, ".comparison").len(), 1);
+        assert_eq!(all(&html, "#worst").len(), 0);
+        assert!(text.contains("16 tokens chose"), "{text}");
+        assert!(text.contains("of 1 picture,") && text.contains("1 picture of 64 x 64"));
+        // However a name is written, it is the same file.
+        let name = format!("sub//./{good}");
+        report(&folder, &images, &["--force", "--show", &name]).code(3);
+        assert_eq!(all(&page(&folder).1, ".comparison").len(), 1);
+    }
 }
 
 /// Scripts stand in for the programs: the figures of real ones are not what is tested here.

@@ -34,6 +34,10 @@ const KEYS: [Option<&str>; 4] = [
 
 const NO_STATE_DICT: &str =
     "no state dict inside, neither at the top nor under state_dict, model or model_state_dict";
+const CUT_SHORT: &str = "it is cut short, or a pickle in it is too long";
+const EMPTY_STACK: &str = "its pickle takes from an empty stack";
+const NO_MARK: &str = "its pickle has no mark where one must be";
+const NEVER_STORED: &str = "its pickle recalls what it never stored";
 
 /// Reads every tensor of the state dict in `path`, on the CPU, in its stored dtype.
 ///
@@ -79,24 +83,9 @@ fn read_checked(path: &Path, file_len: u64) -> Result<Tensors, String> {
             continue;
         }
         let mut tensors = Tensors::new();
-        // Tensors may share storage, but not without end.
-        let mut left = file_len.saturating_mul(4);
+        let mut quota = Quota::of(file_len);
         for (name, info) in pth.tensor_infos() {
-            let bytes = info
-                .layout
-                .dims()
-                .iter()
-                .try_fold(info.dtype.size_in_bytes() as u64, |bytes, &dim| {
-                    bytes.checked_mul(dim as u64)
-                });
-            let bytes = bytes.filter(|&bytes| bytes <= file_len);
-            let Some(rest) = bytes.and_then(|bytes| left.checked_sub(bytes)) else {
-                return Err(format!(
-                    "tensor {name} of shape {:?} is, or all together are, more than the file can hold",
-                    info.layout.dims()
-                ));
-            };
-            left = rest;
+            quota.charge(name, info.layout.dims(), info.dtype.size_in_bytes())?;
             let tensor = pth.get(name).map_err(|e| format!("tensor {name}: {e}"))?;
             if let Some(tensor) = tensor {
                 tensors.insert(
@@ -108,6 +97,35 @@ fn read_checked(path: &Path, file_len: u64) -> Result<Tensors, String> {
         return Ok(tensors);
     }
     Err(NO_STATE_DICT.into())
+}
+
+/// Bytes that tensors may take: they may share storage, but not without end.
+struct Quota {
+    each: u64,
+    left: u64,
+}
+
+impl Quota {
+    fn of(file_len: u64) -> Self {
+        Self {
+            each: file_len,
+            left: file_len.saturating_mul(4),
+        }
+    }
+
+    /// Takes those of a tensor whose numbers have `size` bytes each.
+    fn charge(&mut self, name: &str, shape: &[usize], size: usize) -> Result<(), String> {
+        let mut sides = shape.iter();
+        let bytes = sides.try_fold(size as u64, |bytes, &side| bytes.checked_mul(side as u64));
+        let bytes = bytes.filter(|&bytes| bytes <= self.each);
+        let left = bytes.and_then(|bytes| self.left.checked_sub(bytes));
+        self.left = left.ok_or_else(|| {
+            format!(
+                "tensor {name} of shape {shape:?} is, or all together are, more than the file can hold"
+            )
+        })?;
+        Ok(())
+    }
 }
 
 /// How many objects a value is made of, and how deep they nest.
@@ -158,7 +176,10 @@ impl Sizes {
                 self.push(1, 0)?;
             }
             0x88 | 0x89 | b'N' | b')' | b'}' | b'd' | b']' => self.push(1, 0)?,
-            b'(' => self.stack.push(Size::Mark),
+            b'(' => {
+                self.charge(1, 0)?;
+                self.stack.push(Size::Mark);
+            }
             b'Q' | 0x85 => self.wrap(1)?,
             0x86 | b'R' | 0x81 => self.wrap(2)?,
             0x87 => self.wrap(3)?,
@@ -171,11 +192,7 @@ impl Sizes {
             b'h' => self.get(u32::from(bytes::<1>(input)?[0]))?,
             b'j' => self.get(u32::from_le_bytes(bytes(input)?))?,
             b'.' => return Ok(false),
-            other => {
-                return Err(format!(
-                    "its pickle uses operation {other:#04x}, which no state dict needs"
-                ));
-            }
+            other => return Err(unknown(other)),
         }
         Ok(true)
     }
@@ -186,20 +203,25 @@ impl Sizes {
     }
 
     fn push(&mut self, objects: u64, depth: u32) -> Result<(), String> {
+        self.charge(objects, depth)?;
+        self.stack.push(Size::Value { objects, depth });
+        Ok(())
+    }
+
+    fn charge(&mut self, objects: u64, depth: u32) -> Result<(), String> {
         self.made = self.made.saturating_add(objects);
         if self.made > MAX_OBJECTS || depth > MAX_DEPTH {
             return Err(
                 "its pickle makes more, or deeper nested, objects than a state dict has".into(),
             );
         }
-        self.stack.push(Size::Value { objects, depth });
         Ok(())
     }
 
     fn pop(&mut self) -> Result<(u64, u32), String> {
         match self.stack.pop() {
             Some(Size::Value { objects, depth }) => Ok((objects, depth)),
-            _ => Err("its pickle takes from an empty stack".into()),
+            _ => Err(EMPTY_STACK.into()),
         }
     }
 
@@ -230,7 +252,7 @@ impl Sizes {
                 }) => {
                     (objects, depth) = (objects.saturating_add(o), depth.max(d + 1));
                 }
-                None => return Err("its pickle has no mark where one must be".into()),
+                None => return Err(NO_MARK.into()),
             }
         }
         if !new {
@@ -247,16 +269,20 @@ impl Sizes {
     }
 
     fn get(&mut self, id: u32) -> Result<(), String> {
-        let &(objects, depth) = self
-            .memo
-            .get(&id)
-            .ok_or("its pickle recalls what it never stored")?;
+        let &(objects, depth) = self.memo.get(&id).ok_or(NEVER_STORED)?;
         self.push(objects, depth)
     }
 }
 
-fn cut(_: std::io::Error) -> String {
-    "its pickle is cut short or too long".into()
+fn unknown(operation: u8) -> String {
+    format!("its pickle uses operation {operation:#04x}, which no state dict needs")
+}
+
+fn cut(error: std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => CUT_SHORT.into(),
+        _ => error.to_string(),
+    }
 }
 
 fn bytes<const N: usize>(input: &mut impl Read) -> Result<[u8; N], String> {
@@ -285,7 +311,7 @@ fn skip<R: Read>(input: &mut Pickle<R>, len: u64) -> Result<(), String> {
     if copied == len {
         Ok(())
     } else {
-        Err("its pickle is cut short or too long".into())
+        Err(CUT_SHORT.into())
     }
 }
 
@@ -323,6 +349,13 @@ mod tests {
         pickle.extend([b'a'; 1 << 20]);
         pickle.extend(b"q\x00");
         pickle.extend(b"h\x00".repeat(100));
+        pickle.push(b'.');
+        assert!(run(&pickle).unwrap_err().contains("more, or deeper"));
+    }
+
+    #[test]
+    fn marks_without_end_are_stopped() {
+        let mut pickle = b"(".repeat(1_000_001);
         pickle.push(b'.');
         assert!(run(&pickle).unwrap_err().contains("more, or deeper"));
     }

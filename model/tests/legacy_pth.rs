@@ -20,16 +20,33 @@ fn read(bytes: &[u8]) -> Result<Tensors, Error> {
 const HEAD: &[u8] =
     b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.";
 
-/// A dict, made of a list of pairs as Python 2 does, of the tensor "w" of this offset, shape and strides (pickled) in a storage of two numbers, whose count is said to be `count`.
-fn python2(place: &[u8], count: u64, numbers: &[f32]) -> Vec<u8> {
-    let mut file = HEAD.to_vec();
-    file.extend(b"\x80\x02ccollections\nOrderedDict\n](](U\x01wctorch._utils\n_rebuild_tensor\n");
-    file.extend(b"((U\x07storagectorch\nFloatStorage\nU\x0214U\x03cpuK\x02NtQ");
-    file.extend(place);
-    file.extend(b"tRee\x85R}b.\x80\x02]U\x0214a.");
+/// The pickled tensor of this offset, shape and strides in the storage "14" of two numbers, which is this view (all pickled).
+fn tensor(view: &[u8], place: &[u8]) -> Vec<u8> {
+    let mut pickle =
+        b"ctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\n".to_vec();
+    pickle.extend([b"U\x0214U\x03cpuK\x02", view, b"tQ", place, b"tR"].concat());
+    pickle
+}
+
+/// Where the two numbers lie one after the other.
+const PLACE: &[u8] = b"K\x00K\x02\x85K\x01\x85";
+
+/// A file of this object (pickled) and the storage "14", whose count is said to be `count`.
+fn file(object: &[u8], count: u64, numbers: &[f32]) -> Vec<u8> {
+    let mut file = [HEAD, b"\x80\x02", object, b".\x80\x02]U\x0214a."].concat();
     file.extend(count.to_le_bytes());
     file.extend(numbers.iter().flat_map(|v| v.to_le_bytes()));
     file
+}
+
+/// A dict, made of a list of pairs as Python 2 does, of one tensor "w".
+fn dict(tensor: &[u8]) -> Vec<u8> {
+    let start = b"ccollections\nOrderedDict\n](](U\x01w";
+    [&start[..], tensor, b"ee\x85R}b"].concat()
+}
+
+fn python2(place: &[u8], count: u64, numbers: &[f32]) -> Vec<u8> {
+    file(&dict(&tensor(b"N", place)), count, numbers)
 }
 
 #[test]
@@ -76,7 +93,7 @@ fn python_2s_operations_are_known() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let good = b"K\x00K\x02\x85K\x01\x85";
+    let good = PLACE;
     assert!(read(&python2(good, 2, &[1.0, 2.0])).is_ok());
     let numbers = [1.0, 2.0];
     let cases: [(&[u8], u64, &str); 9] = [
@@ -126,31 +143,67 @@ fn no_cut_and_no_flipped_byte_does_harm() {
 }
 
 #[test]
-fn what_is_recalled_without_end_costs_nothing_or_is_refused() {
-    // A tuple of a thousand, recalled as a storage's name over and over; and more values than a state dict has.
-    let mut long = HEAD.to_vec();
-    long.extend(b"\x80\x02(");
-    long.extend(b"K\x01".repeat(1000));
-    long.extend(b"tq\x00");
+fn a_storage_that_is_a_view_is_refused() {
+    // ("15", 1, 1): of one number, the second of "14". And another, from its start.
+    for view in [&b"U\x0215K\x01K\x01\x87"[..], b"U\x0215K\x00K\x02\x87"] {
+        let viewed = dict(&tensor(view, b"K\x00K\x01\x85K\x01\x85"));
+        let error = read(&file(&viewed, 2, &[1.0, 2.0])).unwrap_err();
+        assert!(error.to_string().contains("part of another"), "{error}");
+    }
+}
+
+/// That the file of this object, pickled, holds the tensor "w" of 1 and 2 and nothing else.
+fn assert_w(object: &[u8]) {
+    let tensors = read(&file(object, 2, &[1.0, 2.0])).unwrap();
+    let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    assert_eq!(names, ["w"]);
+    assert_eq!(tensors["w"].to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+}
+
+fn assert_refused(object: &[u8], why: &str) {
+    let error = read(&file(object, 2, &[1.0, 2.0])).unwrap_err().to_string();
+    assert!(error.contains(why), "{error}, expected {why}");
+}
+
+#[test]
+fn what_is_recalled_again_and_again_costs_nothing() {
+    let w = dict(&tensor(b"N", PLACE));
+    // A tuple of a thousand, recalled as a storage's name.
+    let mut long = [&b"("[..], &b"K\x01".repeat(1000), b"tq\x00"].concat();
     long.extend(b"h\x00Q".repeat(100_000));
-    long.push(b'.');
-    assert!(read(&long).is_err());
-    let mut dicts = HEAD.to_vec();
-    dicts.extend(b"\x80\x02ccollections\nOrderedDict\nq\x01](");
+    assert_w(&[long, w.clone()].concat());
+    // A storage of a long key, and a dict whose long name is given again and again.
+    let key = [&b"X\xe8\x03\x00\x00"[..], &[b'k'; 1000]].concat();
+    let mut keys = [&b"(U\x07storagectorch\nFloatStorage\n"[..], &key, b"tq\x00"].concat();
+    keys.extend(b"h\x00Q".repeat(100_000));
+    assert_w(&[keys, w].concat());
+    let mut names = [&key[..], b"q\x00", &tensor(b"N", PLACE), b"q\x01}("].concat();
+    names.extend(b"h\x00h\x01".repeat(100_000));
+    names.push(b'u');
+    let tensors = read(&file(&names, 2, &[1.0, 2.0])).unwrap();
+    assert_eq!(tensors.len(), 1);
+    assert_eq!(tensors["k".repeat(1000).as_str()].dims(), [2]);
+}
+
+#[test]
+fn more_than_a_state_dict_has_is_refused() {
+    let mut dicts = b"ccollections\nOrderedDict\nq\x01](".to_vec();
     dicts.extend(b"]".repeat(1000));
     dicts.extend(b"eq\x00");
     dicts.extend(b"h\x01h\x00\x85R".repeat(2000));
-    dicts.push(b'.');
-    let error = read(&dicts).unwrap_err().to_string();
-    assert!(error.contains("more objects"), "{error}");
-    let mut many = HEAD.to_vec();
-    many.extend(b"\x80\x02");
-    many.extend(b"N".repeat(1_000_001));
-    many.push(b'.');
-    let error = read(&many).unwrap_err().to_string();
-    assert!(error.contains("more objects"), "{error}");
-    // One that holds itself.
-    let mut own = HEAD.to_vec();
-    own.extend(b"\x80\x02]q\x00h\x00a.");
-    assert!(read(&own).is_err());
+    assert_refused(&dicts, "more objects");
+    assert_refused(&b"N".repeat(1_000_001), "more objects");
+    // One value under a million names of the memo.
+    let mut memo = b"N".to_vec();
+    memo.extend((0..=1_000_000u32).flat_map(|id| [&b"r"[..], &id.to_le_bytes()].concat()));
+    assert_refused(&memo, "more objects");
+}
+
+#[test]
+fn what_holds_itself_ends() {
+    assert_refused(b"]q\x00h\x00a", "no state dict");
+    // {"state_dict": itself}, without and with a tensor.
+    let own = b"}q\x00U\x0astate_dicth\x00s";
+    assert_refused(own, "no state dict");
+    assert_w(&[&own[..], b"U\x01w", &tensor(b"N", PLACE), b"s"].concat());
 }

@@ -2,24 +2,12 @@
 
 mod files;
 
-use std::io::Cursor;
-
-use files::{PngParts, flat_quadrants, insert_app1, orientation_exif, png, scene};
+use files::{PngParts, decode, encode, flat_quadrants, insert_app1, orientation_exif, png, scene};
 use image::{
     ColorType, DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, RgbImage, RgbaImage,
     codecs::{gif::GifEncoder, jpeg::JpegEncoder, png::PngEncoder},
 };
-use vqlc_model::image::{Icc, ImageError, ReadOptions, Rgb, read_bytes};
-
-fn decode(bytes: &[u8]) -> Rgb {
-    read_bytes(bytes, &ReadOptions::default()).unwrap()
-}
-
-fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    picture.write_to(&mut out, format).unwrap();
-    out.into_inner()
-}
+use vqlc_model::image::{Icc, ImageError, ReadOptions, read_bytes};
 
 fn replicate(gray: &[u8]) -> Vec<u8> {
     gray.iter().flat_map(|&v| [v; 3]).collect()

@@ -2,23 +2,11 @@
 
 mod files;
 
-use std::io::Cursor;
-
-use files::scene;
+use files::{decode, encode, scene};
 use image::{DynamicImage, ImageFormat};
 use vqlc_model::image::{
-    Icc, ImageError, OutFormat, ReadOptions, Rgb, is_picture_name, read, read_bytes, write,
+    Icc, ImageError, OutFormat, ReadOptions, Rgb, is_picture_name, read, write,
 };
-
-fn decode(bytes: &[u8]) -> Rgb {
-    read_bytes(bytes, &ReadOptions::default()).unwrap()
-}
-
-fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    picture.write_to(&mut out, format).unwrap();
-    out.into_inner()
-}
 
 #[test]
 fn written_pictures_come_back() {

@@ -15,12 +15,16 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{KEYS, MAX_OBJECTS, MAX_PICKLE, bytes, line};
+use super::{
+    CUT_SHORT, EMPTY_STACK, KEYS, MAX_OBJECTS, MAX_PICKLE, NEVER_STORED, NO_MARK, Quota, bytes,
+    cut, line, unknown,
+};
 use crate::params::Tensors;
 
 /// How such a file starts: protocol 2, and an integer of ten bytes.
 pub(super) const START: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 const TOO_MANY: &str = "its pickle makes more objects than a state dict has";
+const VIEW: &str = "a storage in it is a part of another, as PyTorch no longer writes them: load it with PyTorch and save it again";
 /// Bytes of a name at most, and sides of a tensor.
 const MAX_NAME: usize = 1024;
 const MAX_SIDES: usize = 8;
@@ -55,56 +59,38 @@ pub(super) fn read(mut file: impl BufRead, file_len: u64) -> Result<Tensors, Str
         };
         let dtype = dtypes.get(key.as_str()).copied();
         let dtype = dtype.ok_or_else(|| format!("storage {key:.40} is of no known type"))?;
-        let mut count = [0; 8];
-        file.read_exact(&mut count).map_err(cut)?;
-        let count = u64::from_le_bytes(count);
+        let count = u64::from_le_bytes(bytes(&mut file)?);
         let length = count.checked_mul(dtype.size_in_bytes() as u64);
         let length = length.filter(|&length| length <= file_len).ok_or_else(|| {
             format!("storage {key} of {count} numbers is more than the file can hold")
         })?;
-        let mut data = Vec::new();
-        (&mut file)
-            .take(length)
-            .read_to_end(&mut data)
-            .map_err(cut)?;
-        if data.len() as u64 != length {
-            return Err("it is cut short".into());
-        }
-        storages.insert(key.as_str(), (dtype, data));
+        storages.insert(key.as_str(), (dtype, blob(&mut file, length)?));
     }
-    // Tensors may share a storage, but not without end.
-    let mut left = file_len.saturating_mul(4);
+    let mut quota = Quota::of(file_len);
     let mut tensors = Tensors::new();
     for (name, info) in infos {
-        let found = storages.get(info.key.as_str());
+        let found = machine.key(info.key).and_then(|key| storages.get(key));
         let (dtype, data) = found.ok_or_else(|| format!("tensor {name} has no storage"))?;
         let size = dtype.size_in_bytes();
         let range = info.range(size);
-        let values = range.and_then(|range| data.get(range)).filter(|values| {
-            let rest = left.checked_sub(values.len() as u64);
-            left = rest.unwrap_or(left);
-            rest.is_some()
-        });
-        let values = values.ok_or_else(|| {
+        let values = range.and_then(|range| data.get(range)).ok_or_else(|| {
             format!(
                 "tensor {name} of shape {:?} does not lie in its storage, row after row",
                 info.shape
             )
         })?;
+        quota.charge(name, &info.shape, size)?;
         let tensor = Tensor::from_raw_buffer(values, *dtype, &info.shape, &Device::Cpu);
-        tensors.insert(name, tensor.map_err(|e| e.to_string())?);
+        tensors.insert(name.into(), tensor.map_err(|e| e.to_string())?);
     }
     Ok(tensors)
-}
-
-fn cut(error: std::io::Error) -> String {
-    format!("it is cut short: {error}")
 }
 
 /// Where a tensor lies.
 #[derive(Clone)]
 struct Info {
-    key: String,
+    /// The place of its storage's key.
+    key: usize,
     offset: u64,
     shape: Vec<usize>,
     strides: Vec<usize>,
@@ -130,6 +116,7 @@ impl Info {
 #[derive(Clone)]
 enum Value {
     Mark,
+    None,
     /// What no state dict is made of.
     Other,
     Int(i64),
@@ -140,8 +127,9 @@ enum Value {
     Dict(Vec<(usize, usize)>),
     /// Module and name.
     Class(String),
+    /// The place of its key: however often it is named, the key is there once.
     Storage {
-        key: String,
+        key: usize,
         dtype: DType,
     },
     Tensor(Info),
@@ -199,7 +187,8 @@ impl Machine {
                     let length = u32::from_le_bytes(bytes(&mut input)?);
                     self.text(&mut input, length.into())?;
                 }
-                0x88 | 0x89 | b'N' => self.push(Value::Other)?,
+                0x88 | 0x89 => self.push(Value::Other)?,
+                b'N' => self.push(Value::None)?,
                 b')' => self.push(Value::Tuple(vec![]))?,
                 b']' => self.push(Value::List(vec![]))?,
                 b'}' => self.push(Value::Dict(vec![]))?,
@@ -232,7 +221,7 @@ impl Machine {
                 b'b' => drop(self.pop(1)?),
                 b'Q' => {
                     let named = self.pop(1)?[0];
-                    let storage = self.storage(named);
+                    let storage = self.storage(named)?;
                     self.push(storage)?;
                 }
                 b'R' => {
@@ -242,11 +231,11 @@ impl Machine {
                 }
                 b'q' => {
                     let [id] = bytes(&mut input)?;
-                    self.memo.insert(id.into(), self.top()?);
+                    self.store(id.into())?;
                 }
                 b'r' => {
                     let id = u32::from_le_bytes(bytes(&mut input)?);
-                    self.memo.insert(id, self.top()?);
+                    self.store(id)?;
                 }
                 b'h' => {
                     let [id] = bytes(&mut input)?;
@@ -257,11 +246,7 @@ impl Machine {
                     self.recall(id)?;
                 }
                 b'.' => return self.top(),
-                other => {
-                    return Err(format!(
-                        "its pickle uses operation {other:#04x}, which no state dict needs"
-                    ));
-                }
+                other => return Err(unknown(other)),
             }
         }
     }
@@ -281,9 +266,16 @@ impl Machine {
         self.push(text.unwrap_or(Value::Other))
     }
 
+    fn store(&mut self, id: u32) -> Result<(), String> {
+        self.memo.insert(id, self.top()?);
+        if self.memo.len() as u64 > MAX_OBJECTS {
+            return Err(TOO_MANY.into());
+        }
+        Ok(())
+    }
+
     fn recall(&mut self, id: u32) -> Result<(), String> {
-        let known = self.memo.get(&id);
-        let value = *known.ok_or("its pickle recalls what it never stored")?;
+        let value = *self.memo.get(&id).ok_or(NEVER_STORED)?;
         self.stack.push(value);
         if self.stack.len() as u64 > MAX_OBJECTS {
             return Err(TOO_MANY.into());
@@ -293,19 +285,19 @@ impl Machine {
 
     fn top(&self) -> Result<usize, String> {
         let top = self.stack.last().copied();
-        top.ok_or_else(|| "its pickle takes from an empty stack".into())
+        top.ok_or_else(|| EMPTY_STACK.into())
     }
 
     fn pop(&mut self, count: usize) -> Result<Vec<usize>, String> {
         let rest = self.stack.len().checked_sub(count);
-        let rest = rest.ok_or("its pickle takes from an empty stack")?;
+        let rest = rest.ok_or(EMPTY_STACK)?;
         Ok(self.stack.split_off(rest))
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<usize>, String> {
         let is_mark = |&place: &usize| matches!(self.values[place], Value::Mark);
         let mark = self.stack.iter().rposition(is_mark);
-        let mark = mark.ok_or("its pickle has no mark where one must be")?;
+        let mark = mark.ok_or(NO_MARK)?;
         let members = self.stack.split_off(mark + 1);
         self.stack.pop();
         Ok(members)
@@ -335,22 +327,24 @@ impl Machine {
     }
 
     /// `("storage", type, key, place, count, view)`
-    fn storage(&self, named: usize) -> Value {
+    fn storage(&self, named: usize) -> Result<Value, String> {
         let Value::Tuple(members) = &self.values[named] else {
-            return Value::Other;
+            return Ok(Value::Other);
         };
-        match self.first(members).as_slice() {
-            [_, Value::Class(class), Value::Text(key), ..] if key.len() <= MAX_NAME => {
-                match DTYPES.iter().find(|(name, _)| name == class) {
-                    Some(&(_, dtype)) => Value::Storage {
-                        key: key.clone(),
-                        dtype,
-                    },
-                    None => Value::Other,
-                }
-            }
-            _ => Value::Other,
+        let parts = self.first(members);
+        let [_, Value::Class(class), Value::Text(key), rest @ ..] = parts.as_slice() else {
+            return Ok(Value::Other);
+        };
+        let known = DTYPES.iter().find(|(name, _)| name == class);
+        let Some(&(_, dtype)) = known.filter(|_| key.len() <= MAX_NAME) else {
+            return Ok(Value::Other);
+        };
+        // A view has a place in the storage that the numbers here are not counted from.
+        if !matches!(rest, [] | [_] | [_, _] | [_, _, Value::None]) {
+            return Err(VIEW.into());
         }
+        let key = members[2];
+        Ok(Value::Storage { key, dtype })
     }
 
     /// Nothing is called: of the few names that a state dict needs it is known what they make.
@@ -393,7 +387,7 @@ impl Machine {
                     ..,
                 ],
             ) => Value::Tensor(Info {
-                key: key.clone(),
+                key: *key,
                 offset: u64::try_from(*offset).map_err(|_| "a tensor before its storage")?,
                 shape: self.sides(shape)?,
                 strides: self.sides(strides)?,
@@ -418,17 +412,25 @@ impl Machine {
         sides.ok_or_else(|| "a tensor's shape is not one".into())
     }
 
+    /// The key at a place.
+    fn key(&self, place: usize) -> Option<&str> {
+        match &self.values[place] {
+            Value::Text(key) => Some(key),
+            _ => None,
+        }
+    }
+
     /// Of the storages, by their keys; also of those that no tensor of the state dict lies in.
     fn dtypes(&self) -> BTreeMap<&str, DType> {
-        let storage = |value| match value {
-            &Value::Storage { ref key, dtype } => Some((key.as_str(), dtype)),
+        let storage = |value: &Value| match *value {
+            Value::Storage { key, dtype } => Some((self.key(key)?, dtype)),
             _ => None,
         };
         self.values.iter().filter_map(storage).collect()
     }
 
     /// The tensors of the dict at `top`, or of one that it holds under a usual key.
-    fn state_dict(&self, top: usize) -> Result<BTreeMap<String, Info>, String> {
+    fn state_dict(&self, top: usize) -> Result<BTreeMap<&str, &Info>, String> {
         let members = |place: usize| match &self.values[place] {
             Value::Dict(members) => members.as_slice(),
             _ => &[],
@@ -440,10 +442,10 @@ impl Machine {
                     .find(|(k, _)| matches!(&self.values[*k], Value::Text(text) if text == key))
                     .map(|&(_, value)| value),
             };
-            let found: BTreeMap<String, Info> = (place.map_or(&[][..], members).iter())
+            let found: BTreeMap<&str, &Info> = (place.map_or(&[][..], members).iter())
                 .filter_map(|&(k, v)| match (&self.values[k], &self.values[v]) {
                     (Value::Text(name), Value::Tensor(info)) if name.len() <= MAX_NAME => {
-                        Some((name.clone(), info.clone()))
+                        Some((name.as_str(), info))
                     }
                     _ => None,
                 })
@@ -479,6 +481,6 @@ fn blob(input: &mut impl Read, length: u64) -> Result<Vec<u8>, String> {
     if data.len() as u64 == length {
         Ok(data)
     } else {
-        Err("its pickle is cut short or too long".into())
+        Err(CUT_SHORT.into())
     }
 }

@@ -101,6 +101,18 @@ impl ReferenceFile {
         &self.config
     }
 
+    /// The `weights_seed` of the configuration, which the network's weights are drawn from.
+    ///
+    /// # Errors
+    /// None there, or no whole number.
+    pub fn weights_seed(&self) -> Result<u64> {
+        let seed = self.config.get("weights_seed").and_then(|v| v.as_u64());
+        seed.ok_or_else(|| {
+            let path = self.path.display();
+            Error::Malformed(format!("{path}: no weights_seed that is a whole number"))
+        })
+    }
+
     /// Keys that start with `prefix`, in byte order, without it.
     pub fn keys<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         self.tensors

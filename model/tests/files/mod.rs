@@ -3,15 +3,31 @@
 // Each test file uses its own part of these.
 #![allow(dead_code)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Cursor,
+    path::{Path, PathBuf},
+};
 
-use image::{Rgb, RgbImage};
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use vqlc_model::image::{ReadOptions, read_bytes};
 
 /// A file of the repository's own reference set.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures/reference")
         .join(name)
+}
+
+/// The picture of a file's bytes.
+pub(crate) fn decode(bytes: &[u8]) -> vqlc_model::image::Rgb {
+    read_bytes(bytes, &ReadOptions::default()).unwrap()
+}
+
+/// The bytes of a picture's file.
+pub(crate) fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    picture.write_to(&mut out, format).unwrap();
+    out.into_inner()
 }
 
 /// Gradients with some texture.

@@ -39,9 +39,6 @@ Examples:
   vqlc eval generation samples photos --inception inception.pth --save-statistics photos.npz
   vqlc eval generation samples.vqt photos.npz --inception inception.pth --json";
 
-/// Pictures of a folder that are held at once.
-const SIDE_BY_SIDE: u64 = 8;
-
 /// `vqlc eval generation`
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -96,7 +93,7 @@ pub(crate) fn run(args: &GenerationArgs) -> anyhow::Result<Exit> {
         "--size cuts pictures in folders; a token file says how its pictures were cut"
     );
     if let Some(size) = args.size {
-        args.memory.expect_crops(size, SIDE_BY_SIDE)?;
+        args.memory.expect_crops(size, 0, 0)?;
     }
     ensure!(
         !from_file || (args.save_statistics.is_none() && !args.precision_recall),

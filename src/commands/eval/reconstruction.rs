@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Serialize;
-use vqlc_format::{TokenFile, pack::bits_for};
+use vqlc_format::TokenFile;
 use vqlc_model::Tokenizer;
 use vqlc_train::measure::{
-    CodecPairs, Comparison, Evaluation, FolderPairs, Judges, Pairs, TokenPairs, evaluate,
+    CodecPairs, Comparison, Evaluation, FolderPairs, Judges, Pairs, TokenPairs,
 };
 
 use crate::{
@@ -42,9 +42,6 @@ Examples:
 
 /// Side of the crops unless another is asked for.
 const SIZE: u16 = 256;
-
-/// Pictures of a folder that are held at once; the codec's loader is ahead by some more.
-const SIDE_BY_SIDE: u64 = 8;
 
 /// `vqlc eval reconstruction`
 #[derive(Args)]
@@ -90,13 +87,11 @@ pub(crate) fn run(args: &ReconstructionArgs) -> anyhow::Result<Exit> {
                 "--model goes with ORIGINALS alone or a token file; two folders need none"
             );
             if let Some(size) = args.size {
-                args.memory.expect_crops(size, 2 * SIDE_BY_SIDE)?;
+                args.memory.expect_crops(size, 0, 0)?;
             }
-            measure(
-                args,
-                &judges,
-                &mut FolderPairs::new(&args.originals, made, size)?,
-            )?
+            let memory = args.memory.limit();
+            let mut pairs = FolderPairs::new(&args.originals, made, size, memory)?;
+            measure(args, &judges, &mut pairs)?
         }
         Some(made) => {
             ensure!(
@@ -107,7 +102,7 @@ pub(crate) fn run(args: &ReconstructionArgs) -> anyhow::Result<Exit> {
         }
         None => {
             let tokenizer = default_model::load(&args.model, &args.network)?;
-            let size = crop_side(args.size.unwrap_or(SIZE), &tokenizer, args.memory)?;
+            let size = crop_side(args.size.unwrap_or(SIZE), &tokenizer, args.memory, 0)?;
             measure(
                 args,
                 &judges,
@@ -147,31 +142,24 @@ struct Found {
 impl Found {
     fn text(&self) -> String {
         let mut text = self.evaluation.text();
-        let Some(rate) = self
-            .evaluation
-            .bits_per_pixel
-            .filter(|_| !self.others.is_empty())
+        let own = &self.evaluation.comparison;
+        let Some(rate) = (self.evaluation.bits_per_pixel).filter(|_| !self.others.is_empty())
         else {
             return text;
         };
-        let mut line = |name: &str, rate: f64, comparison: &Comparison| {
-            let cells: String = (comparison.rows().iter())
-                .map(|(_, value)| format!("{value:>13}"))
-                .collect();
-            text += &format!("{name:<8}{rate:>12.4}{cells}\n");
+        let mut line = |name: &str, rate: &str, cells: &mut dyn Iterator<Item = String>| {
+            let cells: String = cells.map(|cell| format!("{cell:>14}")).collect();
+            text += &format!("{name:<8}{rate:>12}{cells}\n");
         };
-        line("vqlc", rate, &self.evaluation.comparison);
+        let values = |of: &Comparison| of.rows().into_iter().map(|(_, value)| value);
+        let names = own.rows().into_iter().map(|(name, _)| name.to_owned());
+        line("", "", &mut std::iter::empty());
+        line("codec", "bits/pixel", &mut { names });
+        line("vqlc", &format!("{rate:.4}"), &mut values(own));
         for point in &self.others {
-            line(&point.codec, point.bits_per_pixel, &point.comparison);
+            let rate = format!("{:.4}", point.bits_per_pixel);
+            line(&point.codec, &rate, &mut values(&point.comparison));
         }
-        let names = self.evaluation.comparison.rows();
-        let names: String = names
-            .iter()
-            .map(|(name, _)| format!("{name:>13}"))
-            .collect();
-        let head = format!("\n{:<8}{:>12}{names}\n", "codec", "bits/pixel");
-        let at = self.evaluation.text().len();
-        text.insert_str(at, &head);
         for program in &self.programs {
             text += &format!("{:<14}{program}\n", "program");
         }
@@ -200,11 +188,10 @@ fn measure(
     pairs: &mut dyn Pairs,
 ) -> anyhow::Result<Option<Found>> {
     let reporter = Reporter::new(&args.output);
-    let bits = pairs.model().map(|(_, codes)| bits_for(codes));
     let tools = match &args.against {
         Some(codecs) => {
             ensure!(
-                bits.is_some(),
+                pairs.model().is_some(),
                 "--against: two folders have no tokens whose size other codecs could take"
             );
             rate::installed(codecs, &reporter)?
@@ -212,41 +199,24 @@ fn measure(
         None => Vec::new(),
     };
     let mut rates = Rates::new(&tools, &[1], judges)?;
-    let mut failure = None;
-    let progress = reporter.progress("measuring", pairs.total(), 0);
-    let found = evaluate(pairs, judges, &mut |batch, _| {
-        let whole = match bits {
-            Some(bits) if !tools.is_empty() => rates.add_pairs(batch, bits),
-            _ => Ok(true),
-        };
-        progress.advance(batch.names.len() as u64, 0);
-        Ok(whole.unwrap_or_else(|err| {
-            failure = Some(err);
-            false
-        }) && !interrupt::requested())
-    });
-    progress.finish();
-    if let Some(err) = failure {
-        return Err(err);
-    }
-    let Some(evaluation) = found? else {
+    let evaluation = rate::measure(pairs, judges, &mut rates, &reporter, &mut |_, _| Ok(()))?;
+    let Some(evaluation) = evaluation else {
         return Ok(None);
     };
+    let programs = tools.iter().map(Tool::protocol);
     Ok(Some(Found {
         evaluation,
         others: rates.points()?,
-        programs: tools
-            .iter()
-            .map(Tool::protocol)
-            .collect::<anyhow::Result<_>>()?,
+        programs: programs.collect::<anyhow::Result<_>>()?,
     }))
 }
 
-/// `--size` as the side of crops that make whole grids and fit into memory.
+/// `--size` as the side of crops that make whole grids and fit into memory beside `kept` bytes.
 pub(crate) fn crop_side(
     size: u16,
     tokenizer: &Tokenizer,
     memory: MemoryArgs,
+    kept: u64,
 ) -> anyhow::Result<usize> {
     let side = usize::from(size);
     ensure!(
@@ -254,9 +224,6 @@ pub(crate) fn crop_side(
         "--size {size} is not a multiple of {}",
         tokenizer.factor()
     );
-    // The loader is ahead by some batches.
-    memory.expect_crops(size, 4 * SIDE_BY_SIDE)?;
-    let network = tokenizer.memory_estimate(side, side);
-    memory.expect(SIDE_BY_SIDE.saturating_mul(network), size)?;
+    memory.expect_crops(size, tokenizer.memory_estimate(side, side), kept)?;
     Ok(side)
 }

@@ -7,8 +7,8 @@ use vqlc_train::{
     metrics::Usage,
 };
 
-use super::svg::{Axis, Frame, Scale, rounded};
-use crate::{rate::RatePoint, text};
+use super::svg::{Axis, Frame, Scale, rounded, told};
+use crate::{rate::RatePoint, report::shown, text};
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 310.0;
@@ -197,18 +197,23 @@ pub(super) fn curve(
         @for (step, phase) in phases.iter().skip(1) {
             @let x = rounded(frame.x(*step as f64));
             line.mark x1=(x) x2=(x) y1=(frame.top()) y2=(frame.bottom()) {}
-            text.note x=(x + 6.0) y=(frame.top() + 8.0) { (crate::report::shown(phase.as_bytes())) }
+            @let beyond_middle = x > WIDTH * 0.6;
+            text.note x=(if beyond_middle { x - 6.0 } else { x + 6.0 }) y=(frame.top() + 8.0)
+                text-anchor=[beyond_middle.then_some("end")] { (shown(phase.as_bytes())) }
         }
         g.own { path.curve d=(frame.line(points.iter().map(|p| (p.step, p.value)))) {} }
     };
     let ends = points.first().zip(points.last());
-    let told = ends.map_or_else(String::new, |(first, last)| {
+    let ends = ends.map_or_else(String::new, |(first, last)| {
         format!(
-            "From {:.4} at step {:.0} to {:.4} at step {:.0}.",
-            first.value, first.step, last.value, last.step
+            "From {} at step {:.0} to {} at step {:.0}.",
+            told(first.value),
+            first.step,
+            told(last.value),
+            last.step
         )
     });
-    frame.chart(&format!("curve-{number}"), title, &told, marks)
+    frame.chart(&format!("curve-{number}"), title, &ends, marks)
 }
 
 /// The points of each codec in the order of their rates, with the class that colours them.

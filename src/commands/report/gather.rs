@@ -1,21 +1,22 @@
 //! Goes through the pictures once and keeps what the page shows.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use anyhow::ensure;
-use vqlc_format::pack::bits_for;
+use anyhow::Context as _;
 use vqlc_model::{Tokenizer, image::Rgb};
 use vqlc_train::{
     data::Pictures,
     inspect::{Replaced, replace},
-    measure::{CodecPairs, Evaluation, Judges, PairBatch, Pairs as _, PictureScores, evaluate},
-    metrics::Usage,
+    measure::{CodecPairs, Evaluation, Judges, PairBatch, Pairs as _, PictureScores},
 };
 
 use crate::{
     codecs::Tool,
     interrupt,
-    rate::{CURVE, RatePoint, Rates},
+    rate::{self, CURVE, RatePoint, Rates},
     report::{Reporter, shown},
 };
 
@@ -54,7 +55,6 @@ pub(super) struct Gathered {
     pub(super) evaluation: Evaluation,
     /// What the other codecs come to.
     pub(super) others: Vec<RatePoint>,
-    pub(super) usage: Usage,
     pub(super) chosen: Vec<Example>,
     /// By PSNR, the worst one first.
     pub(super) worst: Vec<Example>,
@@ -71,32 +71,15 @@ pub(super) fn gather(
     threads: usize,
     reporter: &Reporter,
 ) -> anyhow::Result<Option<Gathered>> {
-    check_names(wanted)?;
     let mut pairs = CodecPairs::new(tokenizer, wanted.folder, wanted.size, threads)?;
-    let mut picker = Picker::new(wanted, pairs.total(), tokenizer.codebook_size() as usize);
-    let progress = reporter.progress("measuring", pairs.total(), 0);
+    let named = named(wanted, pairs.pictures())?;
+    let mut picker = Picker::new(wanted, named, pairs.total());
     // Of curves there are PSNR and SSIM only.
     let unjudged = Judges::none(tokenizer.device());
     let mut rates = Rates::new(wanted.tools, &CURVE, &unjudged)?;
-    let mut failure = None;
-    let evaluation = evaluate(&mut pairs, judges, &mut |batch, scores| {
-        picker.add(batch, scores)?;
-        let whole = if wanted.tools.is_empty() {
-            Ok(true)
-        } else {
-            rates.add_pairs(batch, bits_for(tokenizer.codebook_size()))
-        };
-        progress.advance(batch.names.len() as u64, 0);
-        Ok(whole.unwrap_or_else(|err| {
-            failure = Some(err);
-            false
-        }) && !interrupt::requested())
-    });
-    progress.finish();
-    if let Some(err) = failure {
-        return Err(err);
-    }
-    let Some(evaluation) = evaluation? else {
+    let also = &mut |batch: &PairBatch, scores: &[PictureScores]| picker.add(batch, scores);
+    let found = rate::measure(&mut pairs, judges, &mut rates, reporter, also)?;
+    let Some(evaluation) = found else {
         return Ok(None);
     };
     reporter.detail("replacing tokens by neighbours of their entries");
@@ -110,39 +93,40 @@ pub(super) fn gather(
         &mut || !interrupt::requested(),
     )?;
     let others = rates.points()?;
+    // Where all are shown there is nothing to add.
+    let all_shown = picker.chosen.len() as u64 == evaluation.comparison.pictures;
     Ok(replaced.map(|replaced| Gathered {
         evaluation,
         others,
-        usage: picker.usage,
         chosen: picker.chosen,
-        worst: picker.worst,
+        worst: if all_shown { Vec::new() } else { picker.worst },
         replaced,
         replaced_names: picker.replaced_names,
     }))
 }
 
-/// That the pictures to show are there, before the work.
-fn check_names(wanted: &Wanted) -> anyhow::Result<()> {
-    if wanted.names.is_empty() {
-        return Ok(());
-    }
-    let there = Pictures::scan(wanted.folder, true)?;
-    for name in wanted.names {
-        ensure!(
-            (0..there.count()).any(|at| there.name(at) == Path::new(name)),
-            "--show {name}: no picture of this name in {}; names are relative to it, as folder/name.jpg",
-            wanted.folder.display()
-        );
-    }
-    Ok(())
+/// The numbers of the pictures that were named, before the work.
+fn named(wanted: &Wanted, there: &Pictures) -> anyhow::Result<BTreeSet<u64>> {
+    let numbers: BTreeMap<&Path, u64> = (0..there.count())
+        .map(|at| (there.name(at), at as u64))
+        .collect();
+    let number = |name: &String| {
+        numbers.get(Path::new(name)).copied().with_context(|| {
+            format!(
+                "--show {name}: no picture of this name in {}; names are relative to it, as folder/name.jpg",
+                wanted.folder.display()
+            )
+        })
+    };
+    wanted.names.iter().map(number).collect()
 }
 
 /// Sees all pictures pass by and keeps some.
 struct Picker<'a> {
     wanted: &'a Wanted<'a>,
+    /// Numbers of pictures to show; where there are none, an even choice.
+    named: BTreeSet<u64>,
     total: u64,
-    seen: u64,
-    usage: Usage,
     chosen: Vec<Example>,
     worst: Vec<Example>,
     /// Those whose tokens will be replaced, and these tokens, one picture after the other.
@@ -152,12 +136,11 @@ struct Picker<'a> {
 }
 
 impl<'a> Picker<'a> {
-    fn new(wanted: &'a Wanted<'a>, total: u64, entries: usize) -> Self {
+    fn new(wanted: &'a Wanted<'a>, named: BTreeSet<u64>, total: u64) -> Self {
         Self {
             wanted,
+            named,
             total,
-            seen: 0,
-            usage: Usage::new(entries),
             chosen: Vec::new(),
             worst: Vec::new(),
             originals: Vec::new(),
@@ -168,19 +151,17 @@ impl<'a> Picker<'a> {
 
     fn add(&mut self, batch: &PairBatch, scores: &[PictureScores]) -> vqlc_train::Result<()> {
         for (at, scores) in scores.iter().enumerate() {
-            let ids = &batch.ids[at];
-            self.usage.add(ids)?;
-            let name = &batch.names[at];
+            let (number, name) = (batch.numbers[at], &batch.names[at]);
             let example = || Example {
                 name: shown(name.as_bytes()),
                 original: batch.originals[at].clone(),
                 made: batch.made[at].clone(),
                 scores: *scores,
             };
-            let chosen = if self.wanted.names.is_empty() {
-                spread(self.seen, self.total, self.wanted.pictures)
+            let chosen = if self.named.is_empty() {
+                (self.chosen.len() as u64) < due(number, self.total, self.wanted.pictures)
             } else {
-                self.wanted.names.contains(name)
+                self.named.contains(&number)
             };
             if chosen {
                 self.chosen.push(example());
@@ -192,40 +173,56 @@ impl<'a> Picker<'a> {
                 self.worst.insert(place, example());
                 self.worst.truncate(self.wanted.worst);
             }
-            if spread(self.seen, self.total, REPLACED) {
+            if (self.originals.len() as u64) < due(number, self.total, REPLACED) {
                 if self.replaced_names.len() < REPLACED_SHOWN {
                     self.replaced_names.push(shown(name.as_bytes()));
                 }
                 self.originals.push(batch.originals[at].clone());
-                self.ids.extend(ids);
+                self.ids.extend(&batch.ids[at]);
             }
-            self.seen += 1;
         }
         Ok(())
     }
 }
 
-/// Whether number `at` of `total` is one of `count` that lie evenly among them.
-fn spread(at: u64, total: u64, count: u64) -> bool {
-    let before = |at: u64| u128::from(at) * u128::from(count) / u128::from(total.max(1));
-    at < total && (count >= total || before(at + 1) > before(at))
+/// How many of `count` that lie evenly among `total` should be chosen when number `at` is seen. Where one could not be read the next one that
+/// can takes its place, and the first one that can is always due if any is.
+fn due(at: u64, total: u64, count: u64) -> u64 {
+    let due = u128::from(at + 1) * u128::from(count);
+    due.div_ceil(u128::from(total.max(1))) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Those chosen where only `readable` can be read.
+    fn chosen(total: u64, count: u64, readable: impl Fn(u64) -> bool) -> Vec<u64> {
+        let mut chosen = Vec::new();
+        for at in (0..total).filter(|&at| readable(at)) {
+            if (chosen.len() as u64) < due(at, total, count) {
+                chosen.push(at);
+            }
+        }
+        chosen
+    }
+
     #[test]
     fn an_even_spread() {
-        let chosen = |total, count| -> Vec<u64> {
-            (0..total).filter(|&at| spread(at, total, count)).collect()
-        };
-        assert_eq!(chosen(10, 3), [3, 6, 9]);
-        assert_eq!(chosen(5, 5), [0, 1, 2, 3, 4]);
-        assert_eq!(chosen(2, 9), [0, 1]);
-        assert_eq!(chosen(7, 0), [] as [u64; 0]);
+        let all = |total, count| chosen(total, count, |_| true);
+        assert_eq!(all(10, 3), [0, 3, 6]);
+        assert_eq!(all(5, 5), [0, 1, 2, 3, 4]);
+        assert_eq!(all(2, 9), [0, 1]);
+        assert_eq!(all(7, 0), [] as [u64; 0]);
         for count in 1..=20 {
-            assert_eq!(chosen(20, count).len() as u64, count);
+            assert_eq!(all(20, count).len() as u64, count);
         }
+    }
+
+    #[test]
+    fn unreadable_ones_are_made_up_for() {
+        assert_eq!(chosen(10, 3, |at| at % 3 != 0), [1, 4, 7]);
+        assert_eq!(chosen(100, 6, |at| at == 0 || at == 50), [0, 50]);
+        assert_eq!(chosen(100, 6, |at| at == 99), [99]);
     }
 }

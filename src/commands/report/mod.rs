@@ -28,7 +28,6 @@ use crate::{
     judges::JudgeArgs,
     memory::MemoryArgs,
     outputs::may_write,
-    process,
     rate::{self, RatePoint},
     report::{Reporter, say},
     text,
@@ -76,6 +75,8 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     judges: JudgeArgs,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     model: ModelFileArgs,
     #[command(flatten)]
     force: ForceArgs,
@@ -101,7 +102,7 @@ struct Figures<'a> {
     /// How the other codecs were used.
     programs: &'a [String],
     /// Shares of the codebook's variance along its first two principal axes.
-    variance_shown: [f64; 2],
+    variance_shown: Option<[f64; 2]>,
     replaced: Vec<Rank>,
 }
 
@@ -125,10 +126,12 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
         .map(|run| read_curves(&run.join("metrics.jsonl")))
         .transpose()?;
     interrupt::install()?;
-    process::keep_freed_memory();
     let file = default_model::read(args.model.model.as_deref())?;
-    let tokenizer = default_model::load(&args.model, &args.network)?;
-    let size = crop_side(args.size, &tokenizer, MemoryArgs::default())?;
+    let tokenizer = default_model::build(&file, &args.model, &args.network)?;
+    // Every picture shown is held with what became of it, and once more as text.
+    let shown = args.show.len() as u64 + u64::from(args.pictures) + u64::from(args.worst);
+    let kept = shown.saturating_mul(u64::from(args.size).pow(2) * 12);
+    let size = crop_side(args.size, &tokenizer, args.memory, kept)?;
     let judges = Judges::open(&args.judges.files(), tokenizer.device())?;
     let tools = match &args.against {
         Some(codecs) => rate::installed(codecs, &reporter)?,
@@ -142,7 +145,9 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
         worst: args.worst.into(),
         tools: &tools,
     };
-    let plane = principal_plane(tokenizer.codebook(), tokenizer.config().embed_dim)
+    let plane = (tokenizer.codebook_size() > 1)
+        .then(|| principal_plane(tokenizer.codebook(), tokenizer.config().embed_dim))
+        .transpose()
         .context("the map of the codebook")?;
     let Some(gathered) = gather(&tokenizer, &judges, &wanted, threads, &reporter)? else {
         say("vqlc: interrupted; nothing was written");
@@ -168,7 +173,7 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
         gathered: &gathered,
         rates: &rates,
         programs: &programs,
-        plane: &plane,
+        plane: plane.as_ref(),
         curves: curves.as_ref(),
     }
     .html()?
@@ -185,12 +190,12 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
             file: args.out.display().to_string(),
             bytes: html.len(),
             evaluation,
-            codes: gathered.usage.counts().len(),
-            utilisation: gathered.usage.share(),
-            perplexity: gathered.usage.perplexity(),
+            codes: evaluation.usage.counts().len(),
+            utilisation: evaluation.usage.share(),
+            perplexity: evaluation.usage.perplexity(),
             rates: &rates,
             programs: &programs,
-            variance_shown: plane.shares,
+            variance_shown: plane.map(|plane| plane.shares),
             replaced: replaced.collect(),
         })?;
     } else {

@@ -10,7 +10,11 @@ use vqlc_train::{
 };
 
 use super::{charts, gallery, gallery::QUALITY, gather::Gathered};
-use crate::{rate::RatePoint, report::shown, text};
+use crate::{
+    rate::{CURVE, RatePoint},
+    report::shown,
+    text,
+};
 
 const STYLE: &str = include_str!("style.css");
 const SLIDER: &str = include_str!("slider.js");
@@ -31,7 +35,8 @@ pub(super) struct Page<'a> {
     pub(super) rates: &'a [RatePoint],
     /// How the other codecs were used.
     pub(super) programs: &'a [String],
-    pub(super) plane: &'a Plane,
+    /// `None`: of one entry there is no map.
+    pub(super) plane: Option<&'a Plane>,
     pub(super) curves: Option<&'a Curves>,
 }
 
@@ -58,7 +63,7 @@ impl Page<'_> {
                         h1 { bdi { (name) } }
                         p.lead {
                             "What the tokenizer keeps of " (pictures) ", each as "
-                            (self.grid()) " ids out of a codebook of "
+                            (self.grid()) " out of a codebook of "
                             (text::count(self.model.config().n_codes as u64)) "."
                         }
                         (self.tiles())
@@ -97,14 +102,14 @@ impl Page<'_> {
     fn grid(&self) -> String {
         let found = &self.gathered.evaluation;
         let pictures = found.comparison.pictures.max(1);
-        text::count(found.tokens.unwrap_or(0) / pictures)
+        text::things(found.tokens.unwrap_or(0) / pictures, "id")
     }
 
     /// The figures to know first.
     fn tiles(&self) -> Markup {
         let found = &self.gathered.evaluation;
         let mean = &found.comparison.mean;
-        let usage = &self.gathered.usage;
+        let usage = &self.gathered.evaluation.usage;
         let tiles = [
             (
                 "bits per pixel",
@@ -112,10 +117,7 @@ impl Page<'_> {
             ),
             ("dB PSNR", format!("{:.2}", mean.psnr)),
             ("SSIM", format!("{:.3}", mean.ssim)),
-            (
-                "of the codebook used",
-                format!("{:.1} %", 100.0 * usage.share()),
-            ),
+            ("of the codebook used", percent(usage.share())),
         ];
         html! {
             dl.tiles {
@@ -152,7 +154,7 @@ impl Page<'_> {
                                 @if let Some(bits) = found.bits_per_pixel {
                                     tr { th scope="row" { "Rate" } td { (format!("{bits:.4} bits per pixel")) } }
                                 }
-                                tr { th scope="row" { "Entries used" } td { (used(&self.gathered.usage)) } }
+                                tr { th scope="row" { "Entries used" } td { (used(&self.gathered.evaluation.usage)) } }
                             }
                         }
                     }
@@ -188,7 +190,7 @@ impl Page<'_> {
                 @if !found.left_out.is_empty() {
                     details {
                         summary { (text::things(found.left_out.len() as u64, "picture")) " left out" }
-                        ul { @for name in &found.left_out { li { bdi { (shown(name.as_bytes())) } } } }
+                        ul { @for name in &found.left_out { li { bdi { (name) } } } }
                     }
                 }
             }
@@ -203,7 +205,7 @@ impl Page<'_> {
                 p {
                     "Bits are those of the packed ids; names, labels and checksums of a token file are not counted."
                     @if others {
-                        " The other codecs' bits are those of their whole files, as near as each can come to 1, 2, 4 and 8 times the size of the ids."
+                        " The other codecs' bits are those of their whole files, as near as each can come to " (CURVE.map(text::count).join(", ")) " times the size of the ids."
                     } @else {
                         " No other codec was measured beside it."
                     }
@@ -245,31 +247,34 @@ impl Page<'_> {
     }
 
     fn codebook(&self) -> Markup {
-        let usage = &self.gathered.usage;
-        let [first, second] = self.plane.shares.map(|share| 100.0 * share);
+        let usage = &self.gathered.evaluation.usage;
         html! {
             section aria-labelledby="codebook" {
                 h2 id="codebook" { "The codebook" }
                 p {
-                    (text::count(usage.tokens())) " tokens chose " (used(usage)) "; perplexity "
-                    (text::count(usage.perplexity().round() as u64)) ". That is " (format!("{:.1}", usage.tokens() as f64 / usage.counts().len().max(1) as f64))
-                    " tokens an entry; " code { "vqlc train usage" } " counts 100."
+                    (text::things(usage.tokens(), "token")) " chose " (used(usage)) "; perplexity "
+                    (text::count(usage.perplexity().round() as u64)) "."
+                    @if usage.tokens() < 100 * usage.counts().len() as u64 {
+                        " How much of a codebook is used is counted over 100 tokens an entry: " code { "vqlc train usage" } " does that."
+                    }
                 }
                 div.charts {
                     figure {
                         (charts::histogram(usage))
                         figcaption { "Tokens that chose each entry, the most used entries first." }
                     }
-                    figure {
-                        (charts::map(self.plane, usage))
-                        figcaption {
-                            ul.legend {
-                                li.used { "used" }
-                                li.unused { "not used" }
+                    @if let Some(plane) = self.plane {
+                        figure {
+                            (charts::map(plane, usage))
+                            figcaption {
+                                ul.legend {
+                                    li.used { "used" }
+                                    li.unused { "not used" }
+                                }
+                                "The projected codebook on its two principal axes (PCA), which show "
+                                (percent(plane.shares[0])) " and " (percent(plane.shares[1])) " of its variance. "
+                                (charts::drawn_of(plane.points.len() as u64))
                             }
-                            "The projected codebook on its two principal axes (PCA), which show "
-                            (format!("{first:.1} % and {second:.1} %")) " of its variance. "
-                            (charts::drawn_of(self.plane.points.len() as u64))
                         }
                     }
                 }
@@ -278,14 +283,23 @@ impl Page<'_> {
     }
 }
 
-/// `2,000 of 100,000 (2.0 %)`.
+/// `2,000 of 100,000 entries (2.0 %)`.
 fn used(usage: &Usage) -> String {
     format!(
-        "{} of {} entries ({:.1} %)",
+        "{} of {} entries ({})",
         text::count(usage.used() as u64),
         text::count(usage.counts().len() as u64),
-        100.0 * usage.share()
+        percent(usage.share())
     )
+}
+
+/// A share in words; not none where there is something.
+fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.0005 {
+        "below 0.1 %".into()
+    } else {
+        format!("{:.1} %", 100.0 * share)
+    }
 }
 
 /// The curves of a run: all its numbers that change, the loss first.
@@ -299,6 +313,9 @@ fn training(curves: &Curves) -> Markup {
         })
         .collect();
     shown_ones.sort_by_key(|(name, _)| name.as_str() != "loss");
+    if shown_ones.is_empty() {
+        return html! {};
+    }
     html! {
         section aria-labelledby="training" {
             h2 id="training" { "The training" }

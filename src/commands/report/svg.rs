@@ -34,7 +34,8 @@ impl Axis {
         for value in values.into_iter().filter(countable) {
             (from, to) = (from.min(value), to.max(value));
         }
-        if from > to {
+        // Nothing, or more than an axis can hold.
+        if from > to || !(to - from).is_finite() {
             (from, to) = (1.0, 1.0);
         }
         match scale {
@@ -45,10 +46,14 @@ impl Axis {
                 }
                 let step = nice_step((to - from) / 4.0);
                 let (first, last) = ((from / step).floor(), (to / step).ceil());
-                let decimals = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
+                let decimals = (-step.log10().floor()).max(0.0) as usize;
+                let text = |v: f64| match decimals {
+                    0..=9 if v.abs() < LARGE => number(v, decimals),
+                    _ => told(v),
+                };
                 let ticks = (0..=(last - first) as usize)
                     .map(|i| (first + i as f64) * step)
-                    .map(|v| (v, number(v, decimals)))
+                    .map(|v| (v, text(v)))
                     .collect();
                 (from, to) = (first * step, last * step);
                 Self {
@@ -163,6 +168,15 @@ fn number(value: f64, decimals: usize) -> String {
     format!("{minus}{whole}{rest}")
 }
 
+/// A number by itself, with four digits or so: as a power of ten where it is large or small.
+pub(super) fn told(value: f64) -> String {
+    if value == 0.0 || (1e-3..LARGE).contains(&value.abs()) {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.3e}")
+    }
+}
+
 /// A tick of a logarithmic axis, with as many decimals as it needs.
 fn short(value: f64) -> String {
     number(value, (-value.log10().floor()).clamp(0.0, 9.0) as usize)
@@ -178,6 +192,8 @@ pub(super) struct Frame {
     right: f64,
 }
 
+/// Numbers from here on are told as powers of ten.
+const LARGE: f64 = 1e7;
 const LEFT: f64 = 58.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 44.0;
@@ -309,6 +325,20 @@ mod tests {
             ticks(Log, &[1.0, 20_000.0]),
             ["1", "10", "100", "1,000", "10,000"]
         );
+    }
+
+    #[test]
+    fn small_and_huge_numbers_keep_their_digits() {
+        use Scale::Linear;
+        assert_eq!(told(0.0), "0.0000");
+        assert_eq!(told(1e-5), "1.000e-5");
+        assert_eq!(told(-2.5e8), "-2.500e8");
+        let tiny = ticks(Linear, &[1e-10, 3e-10]);
+        assert_eq!(tiny[0], "1.000e-10");
+        assert!(tiny.windows(2).all(|two| two[0] != two[1]), "{tiny:?}");
+        for tick in ticks(Linear, &[-1e308, 1e308]) {
+            assert!(tick.len() < 12 && !tick.contains("NaN"), "{tick}");
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<Exit> {
     interrupt::install()?;
     let tokenizer = default_model::load(&args.model, &args.network)?;
     let options = UsageOptions {
-        size: crop_side(args.size, &tokenizer, MemoryArgs::default())?,
+        size: crop_side(args.size, &tokenizer, MemoryArgs::default(), 0)?,
         augment: Augment {
             max_scale: args.max_scale,
             ..Augment::default()

@@ -12,7 +12,7 @@ use crate::{
     Error, Result, TokenizerConfig,
     backbone::BackboneKind,
     codebook::Select,
-    config::{from_toml, in_file},
+    config::{from_toml, in_file, text_of},
 };
 
 /// Ablations by name, each a commented TOML file.
@@ -146,12 +146,7 @@ impl Ablation {
     /// # Errors
     /// [`Error::Config`] for an unknown name.
     pub fn preset_text(name: &str) -> Result<&'static str> {
-        let found = PRESETS.iter().find(|(known, _)| *known == name);
-        found.map(|(_, text)| *text).ok_or_else(|| {
-            let known: Vec<&str> = Self::presets().collect();
-            let known = known.join(", ");
-            Error::Config(format!("unknown ablation {name:?}; known: {known}"))
-        })
+        text_of(&PRESETS, "ablation", name)
     }
 
     /// Reads a TOML file in which the values of `set` (`data.images=photos`, `settings.run.steps=100`) are set. Its paths are counted from

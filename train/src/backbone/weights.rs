@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// Bytes of header read at most; safetensors' own limit.
 const MAX_HEADER: u64 = 100_000_000;
+/// How a zip archive starts.
+const ZIP: &[u8] = b"PK\x03\x04";
 
 /// Reads the floating-point tensors whose names `wanted` accepts, in their stored dtype, from a safetensors file or (by any other
 /// name) a PyTorch checkpoint.
@@ -28,15 +30,16 @@ pub(crate) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensors
     if is_safetensors {
         return read_safetensors(path, wanted);
     }
-    // A file that is not there is no archive of the wrong kind.
-    File::open(path).map_err(|e| Error::io(path, e))?;
-    let tensors = read_pth(path).map_err(|e| {
-        Error::malformed(
-            path,
-            format!(
-                "{e}; a TorchScript archive (OpenAI's own .pt files are such) cannot be read: take a safetensors file"
-            ),
-        )
+    let mut start = Vec::new();
+    (File::open(path).and_then(|file| file.take(ZIP.len() as u64).read_to_end(&mut start)))
+        .map_err(|e| Error::io(path, e))?;
+    let tensors = read_pth(path).map_err(|e| match e {
+        vqlc_model::Error::Malformed(why) if start == ZIP => {
+            vqlc_model::Error::Malformed(format!(
+                "{why}; a TorchScript archive (OpenAI's own .pt files are such) cannot be read: take a safetensors file"
+            ))
+        }
+        other => other,
     })?;
     let keep = |(name, tensor): &(String, Tensor)| wanted(name) && tensor.dtype().is_float();
     Ok(tensors.into_iter().filter(keep).collect())
@@ -116,4 +119,31 @@ pub(crate) fn digest(path: &Path) -> Result<String> {
         }
     }
     Ok(vqlc_model::digest::hex(&hash.finalize().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_file_once_and_torchscript_only_of_a_zip_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.pth");
+        // The start of a checkpoint from before PyTorch 1.6, and that of an archive.
+        for (start, hint) in [
+            (
+                &b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"[..],
+                false,
+            ),
+            (b"neither", false),
+            (b"PK\x03\x04", true),
+        ] {
+            std::fs::write(&path, start).unwrap();
+            let error = read(&path, |_| true).unwrap_err().to_string();
+            assert_eq!(error.contains("TorchScript"), hint, "{error}");
+            assert_eq!(error.matches("weights.pth").count(), 1, "{error}");
+        }
+        let error = read(&folder.path().join("none.pth"), |_| true).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+    }
 }

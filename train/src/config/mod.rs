@@ -51,6 +51,23 @@ const PRESETS: [(&str, &str); 4] = [
     ("tiny", include_str!("../../presets/tiny.toml")),
 ];
 
+/// The text that stands under `name` among those that come with vqlc; `what` they are.
+///
+/// # Errors
+/// [`Error::Config`] for an unknown name.
+pub(crate) fn text_of(
+    texts: &[(&str, &'static str)],
+    what: &str,
+    name: &str,
+) -> Result<&'static str> {
+    let found = texts.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text).ok_or_else(|| {
+        let known: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+        let known = known.join(", ");
+        Error::Config(format!("unknown {what} {name:?}; known: {known}"))
+    })
+}
+
 impl TokenizerConfig {
     /// Names of the presets.
     pub fn presets() -> impl Iterator<Item = &'static str> {
@@ -62,14 +79,7 @@ impl TokenizerConfig {
     /// # Errors
     /// [`Error::Config`] for an unknown name.
     pub fn preset_text(name: &str) -> Result<&'static str> {
-        let found = PRESETS.iter().find(|(known, _)| *known == name);
-        found.map(|(_, text)| *text).ok_or_else(|| {
-            let known: Vec<&str> = Self::presets().collect();
-            Error::Config(format!(
-                "unknown preset {name:?}; known: {}",
-                known.join(", ")
-            ))
-        })
+        text_of(&PRESETS, "preset", name)
     }
 
     /// Reads TOML text, sets the values of `set` (`key=value`, the key with its section: `run.steps=1000`) and checks the whole.

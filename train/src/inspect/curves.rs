@@ -15,6 +15,8 @@ use crate::{Error, Result, watch::LINE_LIMIT};
 const POINTS: usize = 4096;
 /// Numbers a line that are followed; no run writes as many.
 const NAMES: usize = 256;
+/// Characters of a phase's name that are kept; no run's is as long.
+const PHASE: usize = 32;
 
 /// A number as it was at a step, or the mean over neighbouring steps of a curve that was thinned.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +64,7 @@ pub fn read_curves(path: &Path) -> Result<Curves> {
             && phases.last().is_none_or(|(_, last)| last != phase)
             && phases.len() < NAMES
         {
-            phases.push((step, phase.into()));
+            phases.push((step, phase.chars().take(PHASE).collect()));
         }
         for (name, value) in &values {
             let Some(value) = value.as_f64().filter(|v| v.is_finite() && name != "step") else {
@@ -79,7 +81,7 @@ pub fn read_curves(path: &Path) -> Result<Curves> {
         }
     }
     if thinned.is_empty() {
-        return Err(Error::malformed(path, "no step of a run in it"));
+        return Err(Error::malformed(path, "no numbers of a run in it"));
     }
     let series = thinned
         .into_iter()

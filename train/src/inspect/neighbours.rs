@@ -5,11 +5,8 @@ use vqlc_model::{Tokenizer, image::Rgb};
 use super::replacements;
 use crate::{
     Result,
-    measure::{Comparer, Judges, eight_bits},
+    measure::{AT_ONCE, Comparer, Judges, eight_bits},
 };
-
-/// Pictures that are decoded together.
-const BATCH: usize = 8;
 
 /// Pictures of which every token was replaced by the entry of one rank.
 #[derive(Clone, Debug)]
@@ -44,7 +41,9 @@ pub fn replace(
     let entries = tokenizer.codebook_size() as usize;
     let ranks: Vec<usize> = ranks.iter().copied().filter(|&r| r <= entries).collect();
     let dim = tokenizer.config().embed_dim;
-    let replaced = replacements(tokenizer.codebook(), dim, ids, &ranks)?;
+    let Some(replaced) = replacements(tokenizer.codebook(), dim, ids, &ranks, go_on)? else {
+        return Ok(None);
+    };
     let judges = Judges::none(tokenizer.device());
     let grid = side / tokenizer.factor();
     let mut outcome = Vec::new();
@@ -54,8 +53,8 @@ pub fn replace(
         }
         let mut comparer = Comparer::new(&judges)?;
         let mut shown = Vec::new();
-        let batches = ids.chunks(BATCH * grid * grid);
-        for (ids, originals) in batches.zip(originals.chunks(BATCH)) {
+        let batches = ids.chunks(AT_ONCE * grid * grid);
+        for (ids, originals) in batches.zip(originals.chunks(AT_ONCE)) {
             let made = tokenizer.decode(ids, originals.len(), grid, grid)?;
             let made = eight_bits(&made, side)?;
             comparer.add(originals, &made)?;

@@ -8,10 +8,12 @@ use crate::{Error, Result};
 
 /// Entries whose distances are worked out together: their columns stay in the first-level cache.
 const BLOCK: usize = 1024;
+/// Distinct ids between two looks whether to go on: some seconds' work.
+const TOGETHER: usize = 1024;
 
 /// For each of `ranks`, `ids` with every id replaced by the entry of that rank as seen from its own entry in `table`, row-major
 /// [entries, dim]: rank 1 is the entry itself, rank 2 the nearest other one (squared Euclidean distance in f32, summed over ascending
-/// dimensions; ties go to the lower id), and so on. Each result is as long as `ids`.
+/// dimensions; ties go to the lower id), and so on. Each result is as long as `ids`. `None` where `go_on` answers no.
 ///
 /// Brute force, some `distinct ids * entries * dim` products, on as many threads as rayon's pool has; they change nothing but the
 /// time. Memory: the table once more, and 8 bytes an entry for each thread.
@@ -24,7 +26,8 @@ pub fn replacements(
     dim: usize,
     ids: &[u32],
     ranks: &[usize],
-) -> Result<Vec<Vec<u32>>> {
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Vec<Vec<u32>>>> {
     vqlc_ops::NearestIndex::check(table, dim)?;
     let entries = table.len() / dim;
     let refused = |what, expected, found: String| Error::Argument {
@@ -41,15 +44,18 @@ pub fn replacements(
     }
     let columns = transposed(table, dim);
     let distinct: Vec<u32> = BTreeSet::from_iter(ids).into_iter().copied().collect();
-    let found: BTreeMap<u32, Vec<u32>> = distinct
-        .par_iter()
-        .map_init(Vec::new, |keys, &id| {
+    let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for some in distinct.chunks(TOGETHER) {
+        if !go_on() {
+            return Ok(None);
+        }
+        found.par_extend(some.par_iter().map_init(Vec::new, |keys, &id| {
             distances(&columns, dim, id as usize, keys);
             (id, at_ranks(keys, ranks))
-        })
-        .collect();
+        }));
+    }
     let of_rank = |at: usize| ids.iter().map(|id| found[id][at]).collect();
-    Ok((0..ranks.len()).map(of_rank).collect())
+    Ok(Some((0..ranks.len()).map(of_rank).collect()))
 }
 
 /// The table with the numbers of one dimension side by side: [dim, entries].
@@ -106,6 +112,17 @@ mod tests {
     use super::*;
     use vqlc_model::rng::Rng;
 
+    fn all(table: &[f32], dim: usize, ids: &[u32], ranks: &[usize]) -> Result<Vec<Vec<u32>>> {
+        let found = replacements(table, dim, ids, ranks, &mut || true)?;
+        Ok(found.expect("it went on"))
+    }
+
+    #[test]
+    fn it_stops_when_told() {
+        let stopped = replacements(&[5.0, 1.0], 1, &[1], &[1], &mut || false).unwrap();
+        assert_eq!(stopped, None);
+    }
+
     #[test]
     fn as_sorting_everything_says() {
         let mut rng = Rng::new(4);
@@ -119,7 +136,7 @@ mod tests {
             .chain([7, 7])
             .collect();
         let ranks = [50, 1, 2, 2500, 1000];
-        let found = replacements(&table, dim, &ids, &ranks).unwrap();
+        let found = all(&table, dim, &ids, &ranks).unwrap();
         let entry = |id: u32| &table[id as usize * dim..][..dim];
         for (at, &id) in ids.iter().enumerate() {
             let mut all: Vec<u32> = (0..2500).filter(|&other| other != id).collect();
@@ -138,27 +155,25 @@ mod tests {
             .build()
             .unwrap();
         assert_eq!(
-            alone
-                .install(|| replacements(&table, dim, &ids, &ranks))
-                .unwrap(),
+            alone.install(|| all(&table, dim, &ids, &ranks)).unwrap(),
             found
         );
     }
 
     #[test]
     fn copies_of_an_entry_come_after_it() {
-        let found = replacements(&[5.0, 1.0, 1.0, 1.0], 1, &[2, 3], &[1, 2, 3, 4]).unwrap();
+        let found = all(&[5.0, 1.0, 1.0, 1.0], 1, &[2, 3], &[1, 2, 3, 4]).unwrap();
         assert_eq!(found, [[2, 3], [1, 1], [3, 2], [0, 0]]);
-        assert_eq!(replacements(&[5.0], 1, &[], &[1]).unwrap(), [[0u32; 0]]);
+        assert_eq!(all(&[5.0], 1, &[], &[1]).unwrap(), [[0u32; 0]]);
     }
 
     #[test]
     fn what_cannot_be_replaced_is_refused() {
         let table = [1.0, 2.0, 3.0];
-        assert!(replacements(&table, 1, &[3], &[1]).is_err());
-        assert!(replacements(&table, 1, &[0], &[0]).is_err());
-        assert!(replacements(&table, 1, &[0], &[4]).is_err());
-        assert!(replacements(&table, 2, &[0], &[1]).is_err());
-        assert!(replacements(&[f32::NAN], 1, &[0], &[1]).is_err());
+        assert!(all(&table, 1, &[3], &[1]).is_err());
+        assert!(all(&table, 1, &[0], &[0]).is_err());
+        assert!(all(&table, 1, &[0], &[4]).is_err());
+        assert!(all(&table, 2, &[0], &[1]).is_err());
+        assert!(all(&[f32::NAN], 1, &[0], &[1]).is_err());
     }
 }

@@ -2,7 +2,10 @@
 
 mod layers;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{DType, Device, Tensor};
 use vqlc_model::{params::Tensors, rng::Rng};
@@ -33,13 +36,17 @@ impl Lpips {
     /// (`linK.model.1.weight`) from files, safetensors or PyTorch checkpoints, one that holds both or one of each.
     ///
     /// # Errors
-    /// Files that cannot be read; as [`Self::from_tensors`].
+    /// Files that cannot be read, or whose tensors are not this network's.
     pub fn read(files: &[PathBuf], device: &Device, compute: DType) -> Result<Self> {
         let mut tensors = Tensors::new();
         for path in files {
             tensors.extend(weights::read(path, |_| true)?);
         }
-        Self::from_tensors(&tensors, device, compute)
+        Self::from_tensors(&tensors, device, compute).map_err(|e| {
+            let paths: Vec<&OsStr> = files.iter().map(|path| path.as_os_str()).collect();
+            let paths = paths.join(OsStr::new(", "));
+            Error::malformed(Path::new(&paths), format!("not the weights of LPIPS: {e}"))
+        })
     }
 
     /// The network of given weights, of any channel counts; tensors of other names are passed over. It is AlexNet where the first kernel
@@ -49,14 +56,16 @@ impl Lpips {
     /// A tensor that is missing or of a shape that does not fit.
     pub fn from_tensors(tensors: &Tensors, device: &Device, compute: DType) -> Result<Self> {
         let take = |name: String, shape: &[Option<usize>]| -> Result<Tensor> {
-            let known = || shape.iter().map(|side| side.unwrap_or(0)).collect();
-            let Some(tensor) = tensors.get(&name) else {
-                return Err(vqlc_model::Error::MissingTensor {
-                    name,
-                    expected: known(),
+            let wanted = |found: &str| {
+                let side = |side: &Option<usize>| side.map_or("?".into(), |n| n.to_string());
+                let sides: Vec<String> = shape.iter().map(side).collect();
+                Error::Argument {
+                    what: "tensor",
+                    expected: format!("{name} of shape [{}]", sides.join(", ")),
+                    found: found.into(),
                 }
-                .into());
             };
+            let tensor = tensors.get(&name).ok_or_else(|| wanted("none"))?;
             let dims = tensor.dims();
             let fits = dims.len() == shape.len()
                 && dims
@@ -64,12 +73,7 @@ impl Lpips {
                     .zip(shape)
                     .all(|(&side, wanted)| side > 0 && wanted.is_none_or(|w| w == side));
             if !fits {
-                return Err(vqlc_model::Error::TensorShape {
-                    name,
-                    expected: known(),
-                    found: dims.to_vec(),
-                }
-                .into());
+                return Err(wanted(&format!("{dims:?}")));
             }
             Ok(tensor.to_device(device)?.to_dtype(DType::F32)?.detach())
         };
@@ -206,4 +210,34 @@ fn unit(features: &Tensor) -> Result<Tensor> {
     // The root of 0 has no finite gradient: where all channels are silent the square of EPS stands in, which changes no other norm.
     let squares = (features.sqr()?.sum_keepdim(1)? + EPS * EPS)?;
     Ok(features.broadcast_div(&(squares.sqrt()? + EPS)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_does_not_fit_is_said_with_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, tensor: &str, shape: &[usize]| {
+            let zeros = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+            let path = folder.path().join(name);
+            let bytes = safetensors::serialize([(tensor, zeros)], None).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let why = |files: &[PathBuf]| match Lpips::read(files, &Device::Cpu, DType::F32) {
+            Ok(_) => panic!("it is read"),
+            Err(error) => error.to_string(),
+        };
+        let other = write("other.safetensors", "x", &[1]);
+        let error = why(std::slice::from_ref(&other));
+        assert!(error.starts_with(&other.display().to_string()), "{error}");
+        let missing = "expected features.0.weight of shape [?, 3, 3, 3], found none";
+        assert!(error.ends_with(missing), "{error}");
+        let first = write("first.safetensors", "features.0.weight", &[2, 3, 5, 5]);
+        let error = why(&[other, first]);
+        let paths = error.contains("other.safetensors, ") && error.contains("first.safetensors: ");
+        assert!(paths && error.ends_with(", found [2, 3, 5, 5]"), "{error}");
+    }
 }

@@ -8,7 +8,7 @@ use vqlc_model::{
     image::{Fit, Preprocessing, Rgb, to_rgb8},
 };
 
-use super::{BATCH, Codec as _, cut::crop_rule};
+use super::{AT_ONCE, Codec as _, cut::crop_rule};
 use crate::{Error, Result};
 
 /// Ids, and the picture they stand for.
@@ -112,7 +112,7 @@ impl<'a> Decoding<'a> {
         for alike in records.chunk_by(|a, b| a.grid == b.grid) {
             let (rows, cols) = (alike[0].grid.0 as usize, alike[0].grid.1 as usize);
             let (height, width) = (rows * factor, cols * factor);
-            let together = (self.memory / self.need(alike[0].grid).max(1)).clamp(1, BATCH as u64);
+            let together = (self.memory / self.need(alike[0].grid).max(1)).clamp(1, AT_ONCE as u64);
             for some in alike.chunks(together as usize) {
                 let ids: Vec<u32> = some.iter().flat_map(|one| &one.ids).copied().collect();
                 let pixels = self.tokenizer.decode(&ids, some.len(), rows, cols)?;

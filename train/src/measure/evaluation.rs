@@ -6,7 +6,8 @@ use serde::Serialize;
 use vqlc_format::pack::bits_for;
 
 use super::{
-    Comparer, Comparison, Judges, PairBatch, Pairs, PictureScores, WeightsFile, sizes::SizesText,
+    Comparer, Comparison, Judges, PairBatch, Pairs, PictureScores, WeightsFile,
+    sizes::{SizesText, count},
 };
 use crate::{Error, Result, metrics::Usage};
 
@@ -34,7 +35,7 @@ pub(super) const PROGRAM: &str = concat!("vqlc ", env!("CARGO_PKG_VERSION"));
 impl fmt::Display for Protocol {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pictures {}", self.pictures, SizesText(&self.sizes))?;
+        write!(f, "{} {}", count(self.pictures), SizesText(&self.sizes))?;
         write!(
             f,
             "; {}; both sides 8-bit RGB; SSIM Gaussian 11 x 11, sigma 1.5, population covariance; luma BT.601, not rounded; means over pictures",
@@ -44,7 +45,7 @@ impl fmt::Display for Protocol {
             write!(f, "; model {model}")?;
         }
         for file in &self.weights {
-            write!(f, "; {} weights {:.16}", file.network, file.sha256)?;
+            write!(f, "; {file}")?;
         }
         write!(f, "; {}", self.program)
     }
@@ -58,6 +59,9 @@ pub struct Evaluation {
     /// The figures.
     #[serde(flatten)]
     pub comparison: Comparison,
+    /// How often each entry was chosen; of no entries where there are no tokens.
+    #[serde(skip)]
+    pub usage: Usage,
     /// Pictures that could not be measured.
     pub skipped: u64,
     /// Their names, and why.
@@ -152,5 +156,6 @@ pub fn evaluate(
         tokens: codes.map(|_| usage.tokens()),
         distinct_ids: codes.map(|_| usage.used() as u64),
         bits_per_pixel: bits.map(|bits| bits as f64 / pixels as f64),
+        usage,
     }))
 }

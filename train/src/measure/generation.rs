@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Cloud, FeatureNetwork, Judges, Keep, PictureSet, WeightsFile,
     evaluation::PROGRAM,
-    sizes::{Sizes, SizesText},
+    sizes::{Sizes, SizesText, count},
 };
 use crate::{
     Error, Result,
@@ -180,8 +180,8 @@ pub struct Generation {
     pub reference: SetFacts,
     /// The weights of the networks that looked.
     pub weights: Vec<WeightsFile>,
-    /// The program.
-    pub program: &'static str,
+    /// The rules by which the figures there are were computed, the weights and the program, in one line.
+    pub protocol: String,
 }
 
 impl Generation {
@@ -218,11 +218,11 @@ impl Generation {
             }
         }
         Ok(Self {
+            protocol: figures.protocol(judges.used()),
             figures,
             made: made.facts.clone(),
             reference: facts,
             weights: judges.used().to_vec(),
-            program: PROGRAM,
         })
     }
 
@@ -264,37 +264,7 @@ impl Generation {
                 line("left out", reason);
             }
         }
-        let weights = self.weights.iter();
-        let weights: Vec<String> = weights
-            .map(|file| format!("{} weights {:.16}", file.network, file.sha256))
-            .collect();
-        let mut rules = Vec::new();
-        for (there, rule) in [
-            (
-                figures.fid.is_some(),
-                "FID on pool3 of pictures resized to 299 x 299, bilinear, not antialiased",
-            ),
-            (
-                figures.fd_efflite0.is_some(),
-                "FD-EffLite0 on the last block group of pictures resized to 224 x 224, bicubic",
-            ),
-            (
-                figures.precision.or(figures.precision_efflite0).is_some(),
-                "precision and recall by 3 neighbours",
-            ),
-            (
-                figures.inception_score.is_some(),
-                "Inception Score without the classifier's bias, ten parts dealt out as torch-fidelity does",
-            ),
-        ] {
-            rules.extend(there.then_some(rule.to_owned()));
-        }
-        let said = ["8-bit RGB".to_owned()]
-            .into_iter()
-            .chain(rules)
-            .chain(weights);
-        let said: Vec<String> = said.chain([self.program.to_owned()]).collect();
-        line("protocol", &said.join("; "));
+        line("protocol", &self.protocol);
         text
     }
 }
@@ -302,7 +272,7 @@ impl Generation {
 impl fmt::Display for SetFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pictures {
-            Some(pictures) => write!(f, "{pictures} pictures")?,
+            Some(pictures) => f.write_str(&count(pictures))?,
             None => write!(f, "an unknown number of pictures")?,
         }
         if let Some(sizes) = &self.sizes {
@@ -318,6 +288,40 @@ impl fmt::Display for SetFacts {
 }
 
 impl GenerationFigures {
+    /// How those that there are came about.
+    fn protocol(&self, weights: &[WeightsFile]) -> String {
+        let rules = [
+            (
+                self.fid,
+                "FID on pool3 of pictures resized to 299 x 299, bilinear, not antialiased"
+                    .to_owned(),
+            ),
+            (
+                self.fd_efflite0,
+                "FD-EffLite0 on the last block group of pictures resized to 224 x 224, bicubic"
+                    .to_owned(),
+            ),
+            (
+                self.precision.or(self.precision_efflite0),
+                format!("precision and recall by {NEIGHBOURS} neighbours"),
+            ),
+            (
+                self.inception_score,
+                format!(
+                    "Inception Score without the classifier's bias, {SPLITS} parts dealt out as torch-fidelity does"
+                ),
+            ),
+        ];
+        let rules = rules
+            .into_iter()
+            .filter_map(|(there, rule)| there.map(|_| rule));
+        let said = ["8-bit RGB".to_owned()].into_iter().chain(rules);
+        let said = said.chain(weights.iter().map(ToString::to_string));
+        said.chain([PROGRAM.to_owned()])
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
     fn put(&mut self, of: &Cloud, distance: f64) {
         match of.network() {
             FeatureNetwork::Inception => self.fid = Some(distance),

@@ -1,6 +1,9 @@
 //! The networks that pictures are judged by, as far as the user has their weights.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{DType, Device};
 use serde::Serialize;
@@ -33,6 +36,12 @@ pub struct WeightsFile {
     pub network: &'static str,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
+}
+
+impl fmt::Display for WeightsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} weights {:.16}", self.network, self.sha256)
+    }
 }
 
 /// The networks. They are always f32, whatever the judged network was trained in.

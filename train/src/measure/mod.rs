@@ -3,6 +3,8 @@
 //! [`Pairs`] hands out originals and what became of them, both 8 bits a channel and cut alike; a [`Comparer`] compares them, with the
 //! networks that a [`Judges`] holds where the user has their weights; [`evaluate`] does both and says what was done.
 
+use crate::metrics::SSIM_BYTES;
+
 mod codec;
 mod compare;
 mod cut;
@@ -26,4 +28,6 @@ pub(crate) use pairs::{eight_bits, plain};
 pub use sets::{FolderSet, PictureSet, TokenPictures};
 
 /// Pictures that are looked at together.
-const BATCH: usize = 8;
+pub const AT_ONCE: usize = 8;
+/// Bytes that cutting a pair of pictures and comparing it takes for each pixel, without the networks.
+pub const BYTES_A_PIXEL: u64 = SSIM_BYTES + 40;

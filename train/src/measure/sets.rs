@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use vqlc_format::{Mapped, TokenFile};
 use vqlc_model::{Tokenizer, image::Rgb};
 
-use super::{BATCH, cut::Cut, decode::Decoding};
+use super::{AT_ONCE, cut::Cut, decode::Decoding};
 use crate::{
     Result,
     data::{Pictures, Skipped},
@@ -59,7 +59,7 @@ impl FolderSet {
 impl PictureSet for FolderSet {
     fn next(&mut self) -> Result<Option<Vec<Rgb>>> {
         let first = self.next;
-        self.next = (first + BATCH).min(self.pictures.count());
+        self.next = (first + AT_ONCE).min(self.pictures.count());
         if self.next == first {
             return Ok(None);
         }
@@ -127,7 +127,7 @@ impl<'a> TokenPictures<'a> {
 impl PictureSet for TokenPictures<'_> {
     fn next(&mut self) -> Result<Option<Vec<Rgb>>> {
         let first = self.next;
-        self.next = (first + BATCH as u64).min(self.total());
+        self.next = (first + AT_ONCE as u64).min(self.total());
         if self.next == first {
             return Ok(None);
         }

@@ -23,6 +23,11 @@ impl Sizes {
     }
 }
 
+/// So many pictures.
+pub(super) fn count(pictures: u64) -> String {
+    format!("{pictures} picture{}", if pictures == 1 { "" } else { "s" })
+}
+
 /// These two in words.
 pub(super) struct SizesText<'a>(pub(super) &'a [(u32, u32); 2]);
 

@@ -17,7 +17,7 @@ pub(crate) use eigen::symmetric_eigen;
 pub use entropy::{Conditional, EntropyReport, IdStatistics};
 pub use frechet::{Moments, frechet_distance};
 pub use inception_score::{InceptionScore, SPLITS, inception_score};
-pub use pictures::{Luma, Pair, SSIM_SIDE, Scores, SsimBorder};
+pub use pictures::{Luma, Pair, SSIM_BYTES, SSIM_SIDE, SsimBorder};
 pub use precision_recall::{NEIGHBOURS, PrecisionRecall, precision_recall};
 pub use statistics::{Gaussian, MeanAndCovariance, Provenance, Statistics};
 pub use usage::{Usage, UsageShare, Window, write_counts};

@@ -8,6 +8,9 @@ const REACH: usize = 5;
 /// Taps of the Gaussian window, and with it the least side of a picture.
 pub const SSIM_SIDE: usize = 2 * REACH + 1;
 
+/// Bytes that [`Pair::ssim`] takes for each pixel while it works: seven planes of f64, and the rows of one.
+pub const SSIM_BYTES: u64 = 80;
+
 /// Which positions of the 11 x 11 window SSIM is averaged over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SsimBorder {
@@ -212,49 +215,6 @@ fn gaussian() -> [f64; SSIM_SIDE] {
     raw.map(|weight| weight / sum)
 }
 
-/// Means over pictures.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Scores {
-    pictures: u64,
-    psnr: f64,
-    psnr_luma: f64,
-    ssim: f64,
-}
-
-impl Scores {
-    /// Counts a picture and its reconstruction in.
-    ///
-    /// # Errors
-    /// As [`Pair::ssim`].
-    pub fn add(&mut self, pair: &Pair) -> Result<()> {
-        self.ssim += pair.ssim(SsimBorder::default())?;
-        self.psnr += pair.psnr();
-        self.psnr_luma += pair.psnr_luma(Luma::default());
-        self.pictures += 1;
-        Ok(())
-    }
-
-    /// Pictures counted.
-    pub fn pictures(&self) -> u64 {
-        self.pictures
-    }
-
-    /// Mean PSNR in dB; NaN without pictures, infinite if one was reproduced exactly.
-    pub fn psnr(&self) -> f64 {
-        self.psnr / self.pictures as f64
-    }
-
-    /// Mean PSNR of the luma in dB, likewise.
-    pub fn psnr_luma(&self) -> f64 {
-        self.psnr_luma / self.pictures as f64
-    }
-
-    /// Mean SSIM; NaN without pictures.
-    pub fn ssim(&self) -> f64 {
-        self.ssim / self.pictures as f64
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,9 +228,6 @@ mod tests {
         for border in [SsimBorder::Valid, SsimBorder::Zero, SsimBorder::Reflect] {
             assert!((pair.ssim(border).unwrap() - 1.0).abs() < 1e-12);
         }
-        let mut scores = Scores::default();
-        scores.add(&pair).unwrap();
-        assert_eq!((scores.pictures(), scores.psnr()), (1, f64::INFINITY));
         assert!(Pair::new(&picture, &picture, 12, 12).is_err());
         assert!(Pair::new(&[], &[], 0, 5).is_err());
         let small = Pair::new(&picture[..90], &picture[..90], 6, 5).unwrap();

@@ -10,7 +10,7 @@ use vqlc_model::{
 
 use super::efficientnet::compare;
 use crate::{
-    Error, Result,
+    Result,
     backbone::{ClipRn50, ClipShape, ClipVision},
 };
 
@@ -48,11 +48,9 @@ pub fn compare_clip(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
 /// # Errors
 /// A folder that does not hold what it should.
 pub fn compare_clip_rn50(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
-    const FILE: &str = "clip_rn50.safetensors";
-    let stored = ReferenceFile::open(folder, FILE)?;
-    let seed = stored.config().get("weights_seed").and_then(|v| v.as_u64());
-    let seed = seed.ok_or_else(|| Error::malformed(&folder.join(FILE), "no weights_seed"))?;
-    let (network, _) = RandomParams::build(seed, device, |vb| ClipRn50::new(&vb))?;
+    let stored = ReferenceFile::open(folder, "clip_rn50.safetensors")?;
+    let (network, _) =
+        RandomParams::build(stored.weights_seed()?, device, |vb| ClipRn50::new(&vb))?;
     let grid = network.forward(&stored.tensor("in.x", device)?)?;
     Ok(vec![compare(&stored, "out.grid", &grid, 1e-4)?])
 }

@@ -32,14 +32,10 @@ pub fn compare_efficientnet(
     device: &Device,
 ) -> Result<Vec<Comparison>> {
     let stored = ReferenceFile::open(folder, FILE)?;
-    let network = match stored.config().get("weights_seed") {
-        None => efficientnet_lite0(&weights.join(FILE), device, DType::F32)?,
-        Some(seed) => {
-            let seed = seed.as_u64().ok_or_else(|| {
-                Error::malformed(&folder.join(FILE), "weights_seed is no whole number")
-            })?;
-            RandomParams::build(seed, device, |vb| EfficientNet::new(&vb))?.0
-        }
+    let network = if stored.config().contains_key("weights_seed") {
+        RandomParams::build(stored.weights_seed()?, device, |vb| EfficientNet::new(&vb))?.0
+    } else {
+        efficientnet_lite0(&weights.join(FILE), device, DType::F32)?
     };
     let mut out = Vec::new();
     let stages = network.stages(&stored.tensor("in.x", device)?, EfficientNet::HEAD)?;

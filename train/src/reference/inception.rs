@@ -21,9 +21,8 @@ const FILE: &str = "inception.safetensors";
 pub fn compare_inception(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
     let stored = ReferenceFile::open(folder, FILE)?;
     let malformed = |why: &str| Error::malformed(&folder.join(FILE), why);
-    let seed = stored.config().get("weights_seed").and_then(|v| v.as_u64());
-    let seed = seed.ok_or_else(|| malformed("no weights_seed"))?;
-    let (network, _) = RandomParams::build(seed, device, |vb| InceptionV3::new(&vb))?;
+    let (network, _) =
+        RandomParams::build(stored.weights_seed()?, device, |vb| InceptionV3::new(&vb))?;
     let picture = |key: &str| -> Result<Rgb> {
         let &[height, width, 3] = stored.shape(key)? else {
             return Err(malformed("a picture of another shape"));

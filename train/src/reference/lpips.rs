@@ -9,7 +9,7 @@ use vqlc_model::{
     reference::{Comparison, ReferenceFile},
 };
 
-use crate::{Error, Result, losses::lpips::Lpips};
+use crate::{Result, losses::lpips::Lpips};
 
 /// Compares distances on VGG16, their parts, features and the gradient at one of the pictures.
 ///
@@ -25,11 +25,8 @@ pub fn compare_lpips(folder: &Path, device: &Device) -> Result<Vec<Comparison>> 
 /// # Errors
 /// A folder that does not hold what it should.
 pub fn compare_lpips_alex(folder: &Path, device: &Device) -> Result<Vec<Comparison>> {
-    const FILE: &str = "lpips_alex.safetensors";
-    let stored = ReferenceFile::open(folder, FILE)?;
-    let seed = stored.config().get("weights_seed").and_then(|v| v.as_u64());
-    let seed = seed.ok_or_else(|| Error::malformed(&folder.join(FILE), "no weights_seed"))?;
-    compare(&stored, &alexnet(seed)?, device)
+    let stored = ReferenceFile::open(folder, "lpips_alex.safetensors")?;
+    compare(&stored, &alexnet(stored.weights_seed()?)?, device)
 }
 
 fn compare(stored: &ReferenceFile, weights: &Tensors, device: &Device) -> Result<Vec<Comparison>> {

@@ -6,7 +6,7 @@ use super::{PairBatch, Pairs};
 use crate::{
     Result,
     data::{Loader, LoaderOptions, Order, Pictures, Skipped, Source},
-    measure::{BATCH, Codec, cut::crop_rule},
+    measure::{AT_ONCE, Codec, cut::crop_rule},
 };
 use vqlc_model::image::{Rgb, to_rgb8};
 
@@ -34,11 +34,18 @@ impl<'a> CodecPairs<'a> {
     }
 }
 
+impl CodecPairs<'_> {
+    /// The pictures of the folder.
+    pub fn pictures(&self) -> &Pictures {
+        self.source.pictures()
+    }
+}
+
 /// Centre crops, once.
 pub(crate) fn plain(size: usize, threads: usize) -> LoaderOptions {
     LoaderOptions {
         size: size as u32,
-        batch: BATCH,
+        batch: AT_ONCE,
         order: Order::Plain,
         threads,
         ahead: 2,
@@ -54,11 +61,12 @@ impl Pairs for CodecPairs<'_> {
         let (ids, made) = self.codec.reconstruct(&batch.pixels, count, self.size)?;
         let name = |&picture: &usize| self.source.pictures().name(picture).display().to_string();
         Ok(Some(PairBatch {
+            numbers: batch.pictures.iter().map(|&at| at as u64).collect(),
             names: batch.pictures.iter().map(name).collect(),
             originals: eight_bits(&batch.pixels, self.size)?,
             made: eight_bits(&made, self.size)?,
             ids: ids
-                .chunks(ids.len() / count.max(1))
+                .chunks((ids.len() / count.max(1)).max(1))
                 .map(<[u32]>::to_vec)
                 .collect(),
         }))

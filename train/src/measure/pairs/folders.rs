@@ -12,7 +12,7 @@ use super::{PairBatch, Pairs};
 use crate::{
     Result,
     data::{Pictures, Skipped},
-    measure::{BATCH, cut::Cut},
+    measure::{AT_ONCE, BYTES_A_PIXEL, cut::Cut},
 };
 
 /// The pictures of two folders that have the same names but for their endings.
@@ -22,6 +22,8 @@ pub struct FolderPairs {
     /// For each of `made`, the original of its name, or why there is none.
     partners: Vec<Result<usize, String>>,
     cut: Cut,
+    /// Bytes that comparing may take.
+    memory: u64,
     next: usize,
     left_out: Vec<Skipped>,
 }
@@ -29,11 +31,11 @@ pub struct FolderPairs {
 impl FolderPairs {
     /// The pictures of `made`, each beside the one of `originals` with the same relative path, whatever the ending: `a.png` or
     /// `a.jpg.png` beside `a.jpg`. With `size` the short sides of both are resized to it and the centres cut out, without both are
-    /// taken as they are.
+    /// taken as they are. Pictures too large to be compared in `memory` bytes are left out.
     ///
     /// # Errors
     /// A folder without pictures; a size that no crop can have.
-    pub fn new(originals: &Path, made: &Path, size: Option<usize>) -> Result<Self> {
+    pub fn new(originals: &Path, made: &Path, size: Option<usize>, memory: u64) -> Result<Self> {
         let (originals, made) = (
             Pictures::scan(originals, true)?,
             Pictures::scan(made, true)?,
@@ -43,6 +45,7 @@ impl FolderPairs {
             originals,
             made,
             cut: Cut::new(size)?,
+            memory,
             next: 0,
             left_out: Vec::new(),
         })
@@ -57,7 +60,13 @@ impl FolderPairs {
         };
         let (original, made) = (one(&self.originals, original)?, one(&self.made, index)?);
         let size = |rgb: &Rgb| format!("{} x {}", rgb.width, rgb.height);
-        if size(&original) == size(&made) {
+        let need = original.data.len() as u64 / 3 * BYTES_A_PIXEL * AT_ONCE as u64;
+        if need > self.memory {
+            Err(format!(
+                "has {} pixels: comparing some of its size takes {need} bytes, more than may be used",
+                size(&made)
+            ))
+        } else if size(&original) == size(&made) {
             Ok((original, made))
         } else {
             Err(format!(
@@ -105,7 +114,7 @@ fn partners(originals: &Pictures, made: &Pictures) -> Vec<Result<usize, String>>
 
 impl Pairs for FolderPairs {
     fn next(&mut self) -> Result<Option<PairBatch>> {
-        let end = (self.next + BATCH).min(self.made.count());
+        let end = (self.next + AT_ONCE).min(self.made.count());
         if self.next == end {
             return Ok(None);
         }
@@ -121,6 +130,7 @@ impl Pairs for FolderPairs {
             let name = self.made.name(index);
             match loaded {
                 Ok((original, made)) => {
+                    batch.numbers.push(index as u64);
                     batch.names.push(name.display().to_string());
                     batch.originals.push(original);
                     batch.made.push(made);

@@ -16,6 +16,8 @@ pub use tokens::{Resolve, TokenPairs};
 /// Some pictures; all vectors are of one length.
 #[derive(Clone, Debug, Default)]
 pub struct PairBatch {
+    /// Their numbers, from 0, among all that there are: those left out have one too.
+    pub numbers: Vec<u64>,
     /// Their names, relative to their folder.
     pub names: Vec<String>,
     /// The pictures.
@@ -36,6 +38,7 @@ impl PairBatch {
             }
             let rgb = self.originals.remove(at);
             self.made.remove(at);
+            self.numbers.remove(at);
             self.ids.remove(at);
             left_out.push(Skipped {
                 name: self.names.remove(at).into(),

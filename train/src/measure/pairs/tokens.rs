@@ -14,7 +14,7 @@ use crate::{
     Result,
     data::Skipped,
     measure::{
-        BATCH,
+        AT_ONCE,
         decode::{Decoding, Record},
     },
 };
@@ -89,7 +89,7 @@ impl<'a> TokenPairs<'a> {
 impl Pairs for TokenPairs<'_> {
     fn next(&mut self) -> Result<Option<PairBatch>> {
         let first = self.next;
-        self.next = (first + BATCH as u64).min(self.total());
+        self.next = (first + AT_ONCE as u64).min(self.total());
         if self.next == first {
             return Ok(None);
         }
@@ -112,6 +112,7 @@ impl Pairs for TokenPairs<'_> {
             };
             match loaded {
                 Ok((original, record)) => {
+                    batch.numbers.push(first + i as u64);
                     batch.names.push(name);
                     batch.originals.push(original);
                     records.push(record);
