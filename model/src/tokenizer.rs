@@ -4,7 +4,7 @@ use std::{path::Path, sync::OnceLock};
 
 use candle_core::{Device, Module as _, Tensor};
 use rayon::prelude::*;
-use vqlc_ops::NearestIndex;
+use vqlc_ops::{NearestIndex, tensor::upload};
 
 use crate::{
     DeviceSpec, Error, ModelDigests, Precision, Result, VqganConfig,
@@ -179,11 +179,7 @@ impl Tokenizer {
         expect_len("pixels", pixels.len(), &[batch, 3, height, width])?;
         let picture = 3 * height * width;
         self.each_or_batch(pixels, batch, picture, |pixels, batch| {
-            self.encode_tensor(&Tensor::from_slice(
-                pixels,
-                (batch, 3, height, width),
-                &self.device,
-            )?)
+            self.encode_tensor(&upload(pixels, (batch, 3, height, width), &self.device)?)
         })
     }
 
@@ -292,7 +288,7 @@ impl Tokenizer {
             };
             entries.extend_from_slice(entry.ok_or(out_of_range)?);
         }
-        let z_q = Tensor::from_vec(entries, (batch, rows, cols, dim), &self.device)?;
+        let z_q = upload(entries, (batch, rows, cols, dim), &self.device)?;
         Ok(z_q.permute((0, 3, 1, 2))?.contiguous()?)
     }
 

@@ -2,19 +2,25 @@
 //! beside this file and are compiled for the GPU at hand when first used.
 
 mod assign;
+mod attention;
 mod conv;
 mod kernels;
 mod memory;
 mod nearest;
 mod norm;
+mod rows;
 mod small;
+mod upload;
 
 pub(crate) use assign::assign;
+pub(crate) use attention::attention;
 pub(crate) use conv::conv2d;
 pub(crate) use memory::keep_freed_memory;
 pub(crate) use nearest::nearest;
 pub(crate) use norm::group_norm;
+pub(crate) use rows::{cross_entropy, rows_backward, rows_forward};
 pub(crate) use small::{Small, small};
+pub(crate) use upload::upload;
 
 /// What goes wrong on the way to a GPU only. Within a candle error.
 #[derive(Debug, thiserror::Error)]

@@ -2,56 +2,47 @@
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, D, Error, InplaceOp1, Layout, Result, Tensor, bail};
-
-use super::values::on_cpu;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, Device, Error, InplaceOp1, Layout, Result, Tensor, bail};
 
 /// The summed cross-entropy of `targets` `[rows]` (u32) with the softmax of `logits` `[rows, vocabulary]` (f32), a scalar without a graph,
-/// and its gradient `[rows, vocabulary]`; of the target `smoothing` is spread evenly over the vocabulary. On the CPU the gradient takes the
-/// place of the logits, which nothing else may use.
+/// and its gradient `[rows, vocabulary]`, which takes the place of the logits: nothing else may use them. Of the target `smoothing` is spread
+/// evenly over the vocabulary.
 ///
 /// # Errors
-/// Shapes that do not fit; a target that is not below the vocabulary.
+/// Shapes that do not fit; a target that is not below the vocabulary (on CUDA the sum is NaN then).
 pub fn cross_entropy(logits: Tensor, targets: &Tensor, smoothing: f64) -> Result<(Tensor, Tensor)> {
-    let (rows, vocabulary) = logits.dims2()?;
+    let (rows, _) = logits.dims2()?;
     if targets.dims1()? != rows {
         bail!("{rows} rows of logits, {} targets", targets.dims1()?);
     }
     let logits = logits.contiguous()?;
-    if on_cpu(&logits) {
-        let op = InPlace {
-            targets: targets.to_vec1()?,
-            smoothing: smoothing as f32,
-            sum: Mutex::new(0.0),
-        };
-        logits.inplace_op1(&op)?;
-        let sum = op.sum.into_inner().unwrap_or(f64::NAN);
-        return Ok((Tensor::new(sum as f32, logits.device())?, logits));
+    let op = InPlace {
+        targets: targets.clone(),
+        smoothing: smoothing as f32,
+        losses: Mutex::new(None),
+    };
+    logits.inplace_op1(&op)?;
+    match op.losses.into_inner() {
+        Ok(Some(losses)) => Ok((losses.sum_all()?, logits)),
+        _ => bail!("the cross-entropy left no losses"),
     }
-    let targets = targets.unsqueeze(1)?;
-    let greatest = logits.max_keepdim(D::Minus1)?;
-    let powers = logits.broadcast_sub(&greatest)?.exp()?;
-    let sums = powers.sum_keepdim(D::Minus1)?;
-    // log of the sum of exponentials
-    let all = (sums.log()? + greatest)?;
-    let hit = logits.gather(&targets, D::Minus1)?;
-    let rest = 1.0 - smoothing;
-    let mut sum = ((&all - hit)?.sum_all()? * rest)?;
-    let softmax = powers.broadcast_div(&sums)?;
-    let minus = (targets.ones_like()?.to_dtype(logits.dtype())? * -rest)?;
-    let mut gradient = softmax.scatter_add(&targets, &minus, D::Minus1)?;
-    if smoothing > 0.0 {
-        let mean = logits.mean_keepdim(D::Minus1)?;
-        sum = (sum + ((all - mean)?.sum_all()? * smoothing)?)?;
-        gradient = (gradient - smoothing / vocabulary as f64)?;
-    }
-    Ok((sum, gradient))
 }
 
 struct InPlace {
-    targets: Vec<u32>,
+    targets: Tensor,
     smoothing: f32,
-    sum: Mutex<f64>,
+    /// What they are of one row, or of several together.
+    losses: Mutex<Option<Tensor>>,
+}
+
+impl InPlace {
+    fn leave(&self, losses: Tensor) {
+        if let Ok(mut to) = self.losses.lock() {
+            *to = Some(losses);
+        }
+    }
 }
 
 impl InplaceOp1 for InPlace {
@@ -65,10 +56,16 @@ impl InplaceOp1 for InPlace {
             bail!("expected contiguous f32 logits");
         };
         let logits = &mut values[start..end];
-        let sum = crate::cross_entropy(logits, &self.targets, self.smoothing);
-        if let Ok(mut to) = self.sum.lock() {
-            *to = sum.map_err(Error::wrap)?;
-        }
+        let targets: Vec<u32> = self.targets.to_vec1()?;
+        let sum = crate::cross_entropy(logits, &targets, self.smoothing).map_err(Error::wrap)?;
+        self.leave(Tensor::new(sum as f32, &Device::Cpu)?);
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
+        let losses = crate::cuda::cross_entropy(storage, layout, &self.targets, self.smoothing)?;
+        self.leave(losses);
         Ok(())
     }
 }

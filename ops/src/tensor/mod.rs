@@ -4,6 +4,7 @@
 //! and summed in f32; parameters stay f32 either way, and gradients of parameters come back in f32.
 
 mod assign;
+mod attention;
 mod conv;
 mod conv_cpu;
 mod cross_entropy;
@@ -16,9 +17,11 @@ mod products;
 mod resample;
 mod residual;
 mod rows;
+mod upload;
 mod values;
 
 pub use assign::assign;
+pub use attention::attention;
 pub use conv::{Window, conv2d};
 pub use conv_cpu::bf16_on_cpu;
 pub use cross_entropy::cross_entropy;
@@ -30,3 +33,4 @@ pub use pool::{average_pool3, max_pool3};
 pub use resample::{max_pool2, upsample2};
 pub use residual::{Residual, residual};
 pub use rows::{gelu, softmax, standardise};
+pub use upload::{Number, upload};

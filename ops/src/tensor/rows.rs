@@ -1,8 +1,10 @@
-//! Softmax, standardisation and GELU, with gradients: on the CPU in one pass each.
+//! Softmax, standardisation and GELU, with gradients, in one pass each.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 
-use super::values::{on_cpu, slice};
+use super::values::slice;
 use crate::rows::{self, Rows};
 
 /// `softmax(scale x)` over the last dimension of `x` `[.., rows, columns]` (f32). Where `causal`, the last row sees all columns, the one
@@ -15,24 +17,10 @@ pub fn softmax(x: &Tensor, scale: f64, causal: bool) -> Result<Tensor> {
     if causal && rows > columns {
         bail!("{rows} rows of {columns} columns: the first would see none");
     }
-    if on_cpu(x) {
-        let how = Rows::Softmax {
-            scale: scale as f32,
-            causal: causal.then_some(rows),
-        };
-        return x.contiguous()?.apply_op1(Op(how));
-    }
-    let mut x = (x * scale)?;
-    if causal && rows > 1 {
-        let before = columns - rows;
-        let hidden: Vec<f32> = (0..rows * columns)
-            .map(|at| at % columns <= before + at / columns)
-            .map(|seen| if seen { 0.0 } else { f32::NEG_INFINITY })
-            .collect();
-        x = x.broadcast_add(&Tensor::from_vec(hidden, (rows, columns), x.device())?)?;
-    }
-    let powers = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
-    powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)
+    x.contiguous()?.apply_op1(Op(Rows::Softmax {
+        scale: scale as f32,
+        causal: causal.then_some(rows),
+    }))
 }
 
 /// `x` `[.., width]` (f32) less its mean over the last dimension, over the root of its biased variance + `eps`. Differentiable.
@@ -40,13 +28,8 @@ pub fn softmax(x: &Tensor, scale: f64, causal: bool) -> Result<Tensor> {
 /// # Errors
 /// A tensor operation's.
 pub fn standardise(x: &Tensor, eps: f64) -> Result<Tensor> {
-    if on_cpu(x) {
-        let how = Rows::Standardise { eps: eps as f32 };
-        return x.contiguous()?.apply_op1(Op(how));
-    }
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    centred.broadcast_div(&(variance + eps)?.sqrt()?)
+    let how = Rows::Standardise { eps: eps as f32 };
+    x.contiguous()?.apply_op1(Op(how))
 }
 
 /// GELU (Hendrycks and Gimpel 2016) of each number of `x` (f32), by the error function or, where `tanh`, its usual approximation.
@@ -55,13 +38,7 @@ pub fn standardise(x: &Tensor, eps: f64) -> Result<Tensor> {
 /// # Errors
 /// A tensor operation's.
 pub fn gelu(x: &Tensor, tanh: bool) -> Result<Tensor> {
-    if on_cpu(x) {
-        return x.contiguous()?.apply_op1(Op(Rows::Gelu { tanh }));
-    }
-    match tanh {
-        true => x.gelu(),
-        false => x.gelu_erf(),
-    }
+    x.contiguous()?.apply_op1(Op(Rows::Gelu { tanh }))
 }
 
 struct Op(Rows);
@@ -76,6 +53,12 @@ impl CustomOp1 for Op {
         let mut y = vec![0.0; x.len()];
         rows::forward(self.0, last(layout), x, &mut y);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let y = crate::cuda::rows_forward(self.0, last(layout), (x, layout))?;
+        Ok((y, layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -104,6 +87,21 @@ impl CustomOp3 for Gradient {
         let mut grad = slice(grad, grad_layout)?.to_vec();
         rows::backward(self.0, last(x_layout), x, y, &mut grad);
         Ok((CpuStorage::F32(grad), x_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        y: &CudaStorage,
+        y_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, y, grad) = ((x, x_layout), (y, y_layout), (grad, grad_layout));
+        let grad = crate::cuda::rows_backward(self.0, last(x_layout), x, y, grad)?;
+        Ok((grad, x_layout.shape().clone()))
     }
 }
 

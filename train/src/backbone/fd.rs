@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use vqlc_model::image::{Rgb, SquareCrop};
+use vqlc_ops::tensor::upload;
 
 use super::{EfficientNet, spatial_mean};
 use crate::{Error, Result};
@@ -39,7 +40,7 @@ pub fn fd_features(network: &EfficientNet, pictures: &[Rgb], device: &Device) ->
         values.extend(unit.into_iter().map(|v| (v * 127.5 + 0.5) / 128.0));
     }
     let side = SIDE as usize;
-    let x = Tensor::from_vec(values, (pictures.len(), 3, side, side), device)?;
+    let x = upload(values, (pictures.len(), 3, side, side), device)?;
     let stages = network.stages(&x, STAGE)?;
     Ok(spatial_mean(&stages[STAGE])?)
 }

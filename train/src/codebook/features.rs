@@ -9,6 +9,7 @@ use vqlc_model::{
     image::{ReadOptions, SquareCrop, read},
     rng::Rng,
 };
+use vqlc_ops::tensor::upload;
 
 use super::Watch;
 use crate::{Error, Result, backbone::Backbone, data::Pictures};
@@ -141,8 +142,7 @@ pub(super) fn extract(
             }
             let one = 3 * side * side;
             for (numbers, pixels) in numbers.chunks(BATCH).zip(pixels.chunks(BATCH * one)) {
-                let x =
-                    Tensor::from_slice(pixels, (numbers.len(), 3, side, side), backbone.device())?;
+                let x = upload(pixels, (numbers.len(), 3, side, side), backbone.device())?;
                 let rows = pooled(&backbone.features(&x)?, sampling.pool)?;
                 for (&number, rows) in numbers.iter().zip(rows.chunks(per_view * card.dim)) {
                     // Shares whose sum over all views is what fits, none more than one off.

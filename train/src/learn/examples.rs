@@ -1,6 +1,7 @@
 //! Pictures as networks that learn from tokens see them.
 
 use candle_core::{Device, Tensor};
+use vqlc_ops::tensor::upload;
 
 use super::{Facts, look_up};
 use crate::{Error, Result, tokens::TokenSet};
@@ -30,7 +31,7 @@ impl Examples {
     /// A tensor operation's.
     pub fn of_ids(ids: &[u32], labels: Vec<Option<u32>>, device: &Device) -> Result<Self> {
         let count = labels.len().max(1);
-        let ids = Tensor::from_slice(ids, (count, ids.len() / count), device)?;
+        let ids = upload(ids, (count, ids.len() / count), device)?;
         Ok(Self {
             inputs: Inputs::Ids(ids),
             labels,

@@ -2,10 +2,11 @@
 
 use std::{ffi::OsStr, sync::Arc, time::Duration};
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use vqlc_format::{Digest, order::Shard};
 use vqlc_model::Tokenizer;
+use vqlc_ops::tensor::upload;
 
 use super::{Examples, Facts, Inputs, LearnConfig, ViewsSection};
 use crate::{
@@ -198,7 +199,7 @@ impl Feed {
                 let ended = || Error::malformed(folder, "its pictures have come to an end");
                 let batch = loader.next().ok_or_else(ended)??;
                 let shape = (batch.pictures.len(), 3, batch.size, batch.size);
-                let pixels = Tensor::from_vec(batch.pixels, shape, tokenizer.device())?;
+                let pixels = upload(batch.pixels, shape, tokenizer.device())?;
                 let latents = tokenizer.latent(&pixels)?.detach().to_device(device)?;
                 let labels = batch.pictures.iter().map(|&picture| labels[picture]);
                 position.batches += 1;

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use vqlc_model::Tokenizer;
+use vqlc_ops::tensor::upload;
 
 use super::{Facts, LearnConfig, feed::Data, look_up};
 use crate::{
@@ -42,7 +43,7 @@ impl Data {
                 for batch in batches.take(ENCODED as usize / options.batch) {
                     let batch = batch?;
                     let shape = (batch.pictures.len(), 3, batch.size, batch.size);
-                    let pixels = Tensor::from_vec(batch.pixels, shape, tokenizer.device())?;
+                    let pixels = upload(batch.pixels, shape, tokenizer.device())?;
                     found.push(tokenizer.latent(&pixels)?.to_device(&Device::Cpu)?);
                 }
                 Tensor::cat(&found, 0)?

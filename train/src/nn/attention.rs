@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use vqlc_ops::tensor::softmax;
+use vqlc_ops::tensor::attention;
 
 use super::{Linear, LinearInit};
 
@@ -86,6 +86,7 @@ impl Attention {
         let mut key = split(&key, self.heads, compute)?;
         let mut value = split(&value, self.heads, compute)?;
         if let Some(Cache(seen)) = cache {
+            (key, value) = (key.contiguous()?, value.contiguous()?);
             if let Some((keys, values)) = seen {
                 key = Tensor::cat(&[&*keys, &key], 2)?;
                 value = Tensor::cat(&[&*values, &value], 2)?;
@@ -93,7 +94,8 @@ impl Attention {
             // Nobody learns token by token, and what is kept must not keep what it was computed from.
             *seen = Some((key.detach(), value.detach()));
         }
-        self.out.forward(&attend(&query, &key, &value, mask)?)
+        self.out
+            .forward(&attention(&query, &key, &value, mask == Mask::Causal)?)
     }
 }
 
@@ -133,7 +135,7 @@ impl CrossAttention {
         let query = split(&self.query.forward(x)?, self.heads, compute)?;
         let key = split(&self.key.forward(context)?, self.heads, compute)?;
         let value = split(&self.value.forward(context)?, self.heads, compute)?;
-        self.out.forward(&attend(&query, &key, &value, Mask::None)?)
+        self.out.forward(&attention(&query, &key, &value, false)?)
     }
 }
 
@@ -147,19 +149,7 @@ fn check_heads(width: usize, heads: usize) -> Result<()> {
 /// `[b, tokens, width]` to `[b, heads, tokens, width / heads]`.
 fn split(x: &Tensor, heads: usize, compute: DType) -> Result<Tensor> {
     let (batch, tokens, width) = x.dims3()?;
-    x.reshape((batch, tokens, heads, width / heads))?
-        .transpose(1, 2)?
-        .contiguous()?
-        .to_dtype(compute)
-}
-
-/// `softmax(q k' / sqrt(d)) v`: query `[b, heads, t, d]`, key and value `[b, heads, s, d]`; gives `[b, t, heads d]`, f32. The softmax is f32.
-fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Mask) -> Result<Tensor> {
-    let (batch, heads, tokens, side) = query.dims4()?;
-    let scores = query.matmul(&key.t()?)?.to_dtype(DType::F32)?;
-    let scale = (side as f64).powf(-0.5);
-    let weights = softmax(&scores, scale, mask == Mask::Causal)?.to_dtype(value.dtype())?;
-    let x = weights.matmul(value)?.transpose(1, 2)?.contiguous()?;
-    x.reshape((batch, tokens, heads * side))?
-        .to_dtype(DType::F32)
+    x.to_dtype(compute)?
+        .reshape((batch, tokens, heads, width / heads))?
+        .transpose(1, 2)
 }

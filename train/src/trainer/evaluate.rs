@@ -1,6 +1,7 @@
 //! The run itself as a codec, and what it is worth on `data.eval`.
 
 use candle_core::{Device, Module as _, Tensor};
+use vqlc_ops::tensor::upload;
 
 use super::TokenizerTrainer;
 use crate::{
@@ -44,7 +45,7 @@ impl Codec for TokenizerTrainer {
 impl TokenizerTrainer {
     /// The latents of `pixels` `[count, 3, side, side]`, without a graph.
     pub(super) fn latent(&self, pixels: &[f32], count: usize, side: usize) -> Result<Tensor> {
-        let x = Tensor::from_slice(pixels, (count, 3, side, side), &self.device)?;
+        let x = upload(pixels, (count, 3, side, side), &self.device)?;
         Ok(self.encoder.forward(&x)?.detach())
     }
 

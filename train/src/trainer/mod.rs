@@ -18,6 +18,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use candle_core::{Device, Tensor, Var};
 use vqlc_model::network::{Decoder, Encoder};
+use vqlc_ops::tensor::upload;
 
 use crate::{
     Error, Params, Result, TokenizerConfig,
@@ -122,11 +123,8 @@ impl TokenizerTrainer {
             .next()
             .ok_or_else(|| Error::malformed(&self.out, "the pictures have come to an end"))??;
         let size = batch.size;
-        Ok(Tensor::from_vec(
-            batch.pixels,
-            (batch.pictures.len(), 3, size, size),
-            &self.device,
-        )?)
+        let shape = (batch.pictures.len(), 3, size, size);
+        Ok(upload(batch.pixels, shape, &self.device)?)
     }
 
     /// Draws centre crops of the first pictures beside what comes back of them.

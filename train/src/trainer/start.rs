@@ -1,6 +1,7 @@
 //! From autoencoder to tokenizer: the codebook is laid where the latents are.
 
 use candle_core::{Module as _, Tensor};
+use vqlc_ops::tensor::upload;
 
 use super::{
     TokenizerTrainer,
@@ -47,7 +48,7 @@ impl TokenizerTrainer {
         for batch in Loader::start(&self.source, options, 0)? {
             let batch = batch?;
             let shape = (batch.pictures.len(), 3, batch.size, batch.size);
-            let x = Tensor::from_vec(batch.pixels, shape, &self.device)?;
+            let x = upload(batch.pixels, shape, &self.device)?;
             let z = self.encoder.forward(&x)?.detach();
             let (pictures, _, height, width) = z.dims4()?;
             have += pictures * height * width;

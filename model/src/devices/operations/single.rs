@@ -1,0 +1,91 @@
+//! What is done in f32 on every device, and copies.
+
+use candle_core::{DType, Device, Result, Tensor};
+use vqlc_ops::tensor::{self, Window};
+
+use super::{F32_LIMIT, Suite, distance};
+use crate::reference::Comparison;
+
+impl Suite<'_> {
+    /// What is f32 on every device: what goes over rows, and windows of 3.
+    pub(super) fn f32_only(&mut self) -> Result<()> {
+        let x: [&[usize]; 1] = [&[2, 5, 9, 8]];
+        for stride in [1, 2] {
+            let name = format!("max_pool3 step {stride}");
+            self.check(&name, DType::F32, F32_LIMIT, &x, |t, _| {
+                let window = Window {
+                    stride,
+                    padding: (1, 1),
+                };
+                tensor::max_pool3(&t[0], window)
+            })?;
+        }
+        self.check("average_pool3", DType::F32, F32_LIMIT, &x, |t, _| {
+            tensor::average_pool3(&t[0])
+        })?;
+        for shape in [[2, 6, 70], [1, 3, 1025], [3, 4, 4]] {
+            for causal in [false, true] {
+                let name = format!("softmax {shape:?}{}", if causal { ", causal" } else { "" });
+                self.check(&name, DType::F32, F32_LIMIT, &[&shape], |t, _| {
+                    tensor::softmax(&t[0], 0.7, causal)
+                })?;
+            }
+            let name = format!("standardise {shape:?}");
+            self.check(&name, DType::F32, F32_LIMIT, &[&shape], |t, _| {
+                tensor::standardise(&(&t[0] + 3.0)?, 1e-5)
+            })?;
+            for tanh in [false, true] {
+                let name = format!("gelu {shape:?}{}", if tanh { ", by tanh" } else { "" });
+                self.check(&name, DType::F32, F32_LIMIT, &[&shape], |t, _| {
+                    tensor::gelu(&(&t[0] * 2.0)?, tanh)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sums and gradients.
+    pub(super) fn cross_entropy(&mut self) -> Result<()> {
+        for (rows, vocabulary, smoothing) in [(7, 5000, 0.0), (5, 300, 0.1)] {
+            let logits = self.normal(rows * vocabulary);
+            let targets: Vec<u32> = (0..rows)
+                .map(|row| (row * 131 % vocabulary) as u32)
+                .collect();
+            let on = |device: &Device| -> Result<[Vec<f32>; 2]> {
+                let logits = Tensor::from_slice(&logits, (rows, vocabulary), device)?;
+                let targets = Tensor::from_slice(&targets, rows, device)?;
+                let (sum, gradient) = tensor::cross_entropy(logits, &targets, smoothing)?;
+                Ok([vec![sum.to_scalar()?], gradient.flatten_all()?.to_vec1()?])
+            };
+            let (ours, theirs) = (on(self.device)?, on(&Device::Cpu)?);
+            for (part, which) in ["sum", "gradient"].into_iter().enumerate() {
+                self.made.push(Comparison {
+                    key: format!("cross_entropy of {rows} x {vocabulary}, {which}"),
+                    error: distance(&ours[part], &theirs[part]),
+                    limit: F32_LIMIT,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What was uploaded is there, also when what it went through has been used for the next.
+    pub(super) fn upload(&mut self) -> Result<()> {
+        let sent: Vec<Vec<f32>> = [5, 1_000_000, 7, 300_000, 1_000_000, 2_000_000]
+            .into_iter()
+            .map(|count| self.normal(count))
+            .collect();
+        let there: Vec<Tensor> = (sent.iter())
+            .map(|numbers| tensor::upload(numbers, numbers.len(), self.device))
+            .collect::<Result<_>>()?;
+        for (sent, there) in sent.iter().zip(there) {
+            let wrong = there.to_vec1::<f32>()? != *sent;
+            self.made.push(Comparison {
+                key: format!("upload of {}", sent.len()),
+                error: f64::from(u8::from(wrong)),
+                limit: 0.0,
+            });
+        }
+        Ok(())
+    }
+}
