@@ -4,6 +4,8 @@
 #define THREADS 128
 #define BEST 4
 #define NONE 0xffffffffu
+// 2^-100
+#define LEAST 7.888609052e-31f
 
 struct Candidates {
     float value[BEST];
@@ -122,8 +124,9 @@ extern "C" __global__ void assign_settle(const float* features, const float* cen
         }
     }
     float margin = tolerance * (squares[row] + greatest[0]);
-    // Also unsure where anything overflowed.
-    unsure[row] = !(least + margin < list.value[BEST - 1] + squares[row]);
+    // Also unsure where anything overflowed, or is so small that errors are no share of it.
+    bool sure = least + margin < list.value[BEST - 1] + squares[row] && squares[row] + greatest[0] > LEAST;
+    unsure[row] = !sure;
     ids[row] = id;
     distances[row] = least;
 }

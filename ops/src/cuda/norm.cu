@@ -10,13 +10,12 @@ struct Moments {
     float count, mean, deviations;
 };
 
-// Chan, Golub and LeVeque 1979: nothing is lost where the mean is far from 0.
+// Chan, Golub and LeVeque 1979: no more is lost where the mean is far from 0 than the rounding of the mean.
 __device__ inline Moments merge(Moments a, Moments b) {
-    float count = a.count + b.count;
-    if (count == 0.0f) {
-        return a;
+    if (a.count == 0.0f) {
+        return b;
     }
-    float share = b.count / count, apart = b.mean - a.mean;
+    float count = a.count + b.count, share = b.count / count, apart = b.mean - a.mean;
     Moments both = {count, a.mean + apart * share, a.deviations + b.deviations + apart * apart * a.count * share};
     return both;
 }
