@@ -1,6 +1,6 @@
 // Shows programs a processor with AVX2 and FMA but neither AVX-512 nor AMX: CPUID is made to fault, and answered with those bits cleared.
-// So every program, ours and the peers', takes the path that it takes on such a processor; what it does not show is that processor's
-// clocks and caches. Linux on x86-64, where /proc/cpuinfo lists cpuid_fault.
+// So every program, ours and the peers', takes the path that it takes on such a processor, but for the C library, which has chosen before;
+// what it does not show is that processor's clocks and caches. Linux on x86-64, where /proc/cpuinfo lists cpuid_fault.
 //
 //     cc -O2 -shared -fPIC -o avx2.so benches/avx2.c
 //     LD_PRELOAD=$PWD/avx2.so PEERS=... benches/cpu.sh

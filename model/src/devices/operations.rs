@@ -3,8 +3,8 @@
 //! Shapes are such that each kernel is met: maps that fill packs of 16 bytes and maps that do not, tiles left half full, paddings that
 //! differ, every dimension the search has a kernel of its own for, and one that it has not.
 
+mod f32;
 mod searches;
-mod single;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use half::bf16;
@@ -127,6 +127,19 @@ impl Suite<'_> {
                     tensor::attention(&by_head(&t[0])?, &by_head(&t[1])?, &by_head(&t[2])?, causal)
                 })?;
             }
+        }
+        // Query, key and value side by side as one layer gives them, and where no pack of numbers begins.
+        for (from, side) in [(0, 32), (4, 36)] {
+            let name = format!("attention in rows of {side}, from {from}");
+            let all: [&[usize]; 1] = [&[2, 40, 9, side]];
+            self.check(&name, compute, limit, &all, |t, compute| {
+                let heads = t[0]
+                    .to_dtype(compute)?
+                    .narrow(3, from, 32)?
+                    .transpose(1, 2)?;
+                let part = |i: usize| heads.narrow(1, 3 * i, 3);
+                tensor::attention(&part(0)?, &part(1)?, &part(2)?, true)
+            })?;
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Function {
     }
 }
 
-/// The kernels of one source file, which begins with `common.cuh`.
+/// The kernels of one source file, with `common.cuh` before it.
 pub(super) struct Module {
     pub(super) name: &'static str,
     pub(super) source: &'static str,

@@ -14,7 +14,8 @@ use candle_core::{
     cuda_backend::{
         WrapErr,
         cudarc::driver::{
-            CudaContext, DevicePtrMut, HostSlice, PinnedHostSlice, result::memcpy_htod_async,
+            CudaContext, CudaEvent, DevicePtrMut, PinnedHostSlice, result::memcpy_htod_async,
+            sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC,
         },
     },
 };
@@ -27,25 +28,38 @@ static RINGS: Mutex<Option<HashMap<usize, Ring>>> = Mutex::new(None);
 
 #[derive(Default)]
 struct Ring {
-    buffers: [Option<PinnedHostSlice<u8>>; 2],
+    buffers: [Option<Buffer>; 2],
     turn: usize,
 }
 
+struct Buffer {
+    bytes: PinnedHostSlice<u8>,
+    /// Of the last copy from it: an event of our own, as the buffer's is recorded only where a context has several streams of its making.
+    copied: CudaEvent,
+}
+
 impl Ring {
-    /// The buffer whose turn it is, of at least `len` bytes.
-    fn next(&mut self, len: usize, context: &Arc<CudaContext>) -> Result<&mut PinnedHostSlice<u8>> {
+    /// The buffer whose turn it is, of at least `len` bytes, when what it held has been copied.
+    fn next(&mut self, len: usize, context: &Arc<CudaContext>) -> Result<&mut Buffer> {
         self.turn = (self.turn + 1) % self.buffers.len();
         let buffer = &mut self.buffers[self.turn];
-        if buffer.as_ref().is_some_and(|buffer| buffer.len() < len) {
-            // It is given back first, when it has been read.
+        if let Some(buffer) = buffer {
+            buffer.copied.synchronize().w()?;
+        }
+        // One that is too short is given back first.
+        if buffer
+            .as_ref()
+            .is_some_and(|buffer| buffer.bytes.len() < len)
+        {
             *buffer = None;
         }
         match buffer {
             Some(buffer) => Ok(buffer),
             None => {
                 // SAFETY: no byte of it is read before it is written.
-                let new = unsafe { context.alloc_pinned::<u8>(len) }.w()?;
-                Ok(buffer.insert(new))
+                let bytes = unsafe { context.alloc_pinned::<u8>(len) }.w()?;
+                let copied = context.new_event(Some(CU_EVENT_BLOCKING_SYNC)).w()?;
+                Ok(buffer.insert(Buffer { bytes, copied }))
             }
         }
     }
@@ -66,14 +80,13 @@ pub(crate) fn upload<T: Number>(values: &[T], shape: Shape, device: &CudaDevice)
         let ring = rings.get_or_insert_default();
         let ring = ring.entry(stream.context().ordinal()).or_default();
         let buffer = ring.next(bytes.len(), stream.context())?;
-        // Waits until what it held the time before last has been copied.
-        buffer.as_mut_slice().w()?[..bytes.len()].copy_from_slice(bytes);
-        // SAFETY: it is read on this stream only, and when the guard is dropped that is noted in the buffer.
-        let (from, _guard) = unsafe { buffer.stream_synced_slice(&stream) };
+        let from = &mut buffer.bytes.as_mut_slice().w()?[..bytes.len()];
+        from.copy_from_slice(bytes);
         let (at, _guard) = to.device_ptr_mut(&stream);
-        // SAFETY: both are at least as long as `bytes`, and live until the copy is done: the buffer says when, and the tensor's memory is
-        // given back on the same stream.
-        unsafe { memcpy_htod_async(at, &from[..bytes.len()], stream.cu_stream()) }.w()?;
+        // SAFETY: both are as long as `bytes`. The buffer is left alone until `copied` has happened, and the tensor's memory is given
+        // back on the stream of the thread that drops it, which is this one's.
+        unsafe { memcpy_htod_async(at, from, stream.cu_stream()) }.w()?;
+        buffer.copied.record(&stream).w()?;
     }
     Ok(tensor(to, device, shape))
 }

@@ -17,8 +17,8 @@ pub trait Number: WithDType + CudaDType + DeviceRepr {}
 impl Number for f32 {}
 impl Number for u32 {}
 
-/// A tensor of `values`, row-major, on `device`. On CUDA they go through pinned memory, and the copy runs on while this thread and the GPU do
-/// other things.
+/// A tensor of `values`, row-major, on `device`. On CUDA they go through pinned memory: this thread goes on as soon as they lie there, and
+/// the copy is made in the thread's own order of work, so the tensor must be used and dropped on it.
 ///
 /// # Errors
 /// A shape of another size; no room.

@@ -1,5 +1,6 @@
 // Runs kernels on the CPU, a block after the other, so that what they compute is checked where no GPU is: each thread of a block is a
-// coroutine, and they take turns where they meet. What it cannot show: races between two meetings, and speed.
+// coroutine, and they take turns where they meet: one after the other or, where WARPS_ALONE is set, a warp as far as it comes before the
+// next, which shows a meeting that is missing. What it does not show: all other races, and speed.
 #pragma once
 
 #include <ucontext.h>
@@ -95,16 +96,24 @@ inline void run_block(unsigned count) {
         thread.context.uc_link = nullptr;
         makecontext(&thread.context, run_thread, 0);
     }
+    static const bool alone = std::getenv("WARPS_ALONE") != nullptr;
+    unsigned together = alone ? WARP : count;
     for (unsigned left = count; left > 0;) {
-        moved = false;
-        for (current = 0; current < count; current++) {
-            if (!threads[current].done) {
-                threadIdx.x = current;
-                swapcontext(&scheduler, &threads[current].context);
-                left -= threads[current].done;
-            }
+        bool any = false;
+        for (unsigned first = 0; first < count; first += together) {
+            do {
+                moved = false;
+                for (current = first; current < count && current < first + together; current++) {
+                    if (!threads[current].done) {
+                        threadIdx.x = current;
+                        swapcontext(&scheduler, &threads[current].context);
+                        left -= threads[current].done;
+                    }
+                }
+                any |= moved;
+            } while (alone && moved);
         }
-        if (!moved) {
+        if (!any) {
             std::fprintf(stderr, "threads of a block wait for each other without end\n");
             std::exit(1);
         }

@@ -69,19 +69,28 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// What was uploaded is there, also when what it went through has been used for the next.
+    /// What was uploaded is there, also where the GPU is busy for long enough that what it went through is wanted for the next ones.
     pub(super) fn upload(&mut self) -> Result<()> {
-        let sent: Vec<Vec<f32>> = [5, 1_000_000, 7, 300_000, 1_000_000, 2_000_000]
-            .into_iter()
-            .map(|count| self.normal(count))
-            .collect();
+        const COUNT: usize = 1_000_000;
+        let sent: Vec<Vec<f32>> = (0..6).map(|_| self.normal(COUNT)).collect();
+        let upload = |numbers: &[f32]| tensor::upload(numbers, numbers.len(), self.device);
+        // Grows what uploads go through, so that nothing waits for that later.
+        for numbers in &sent[..2] {
+            upload(&numbers[1..])?;
+            upload(numbers)?;
+        }
+        let side = if self.device.is_cpu() { 8 } else { 8192 };
+        let mut busy = Tensor::ones((side, side), DType::F32, self.device)?;
+        for _ in 0..8 {
+            busy = (busy.matmul(&busy)? / side as f64)?;
+        }
         let there: Vec<Tensor> = (sent.iter())
-            .map(|numbers| tensor::upload(numbers, numbers.len(), self.device))
+            .map(|numbers| upload(numbers))
             .collect::<Result<_>>()?;
-        for (sent, there) in sent.iter().zip(there) {
+        for (turn, (sent, there)) in sent.iter().zip(there).enumerate() {
             let wrong = there.to_vec1::<f32>()? != *sent;
             self.made.push(Comparison {
-                key: format!("upload of {}", sent.len()),
+                key: format!("upload {turn} of {COUNT}"),
                 error: f64::from(u8::from(wrong)),
                 limit: 0.0,
             });
