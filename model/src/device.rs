@@ -34,8 +34,7 @@ impl DeviceSpec {
 
 #[cfg(feature = "cuda")]
 fn open_cuda(index: usize) -> Result<Device, String> {
-    Device::new_cuda(index)
-        .and_then(|device| vqlc_ops::keep_freed_memory(&device).map(|()| device))
+    vqlc_ops::open_gpu(index)
         .map_err(|e| format!("cannot be used ({e}); see `nvidia-smi`, or use --device cpu"))
 }
 

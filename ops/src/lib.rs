@@ -52,13 +52,11 @@ pub const MAX_DIM: usize = 512;
 /// The largest number of codebook entries that is served.
 pub const MAX_ENTRIES: usize = 1 << 30;
 
-/// Makes a GPU keep memory that was freed for the next allocation, as training needs it; other devices do that anyway.
+/// Opens the NVIDIA GPU of this index: with one queue of work for all threads, and keeping memory that was freed for the next allocation.
 ///
 /// # Errors
 /// The driver's.
-pub fn keep_freed_memory(device: &candle_core::Device) -> candle_core::Result<()> {
-    #[cfg(feature = "cuda")]
-    cuda::keep_freed_memory(device)?;
-    let _ = device;
-    Ok(())
+#[cfg(feature = "cuda")]
+pub fn open_gpu(index: usize) -> candle_core::Result<candle_core::Device> {
+    cuda::open(index)
 }

@@ -84,7 +84,7 @@ pub(crate) fn upload<T: Number>(values: &[T], shape: Shape, device: &CudaDevice)
         from.copy_from_slice(bytes);
         let (at, _guard) = to.device_ptr_mut(&stream);
         // SAFETY: both are as long as `bytes`. The buffer is left alone until `copied` has happened, and the tensor's memory is given
-        // back on the stream of the thread that drops it, which is this one's.
+        // back on the same stream.
         unsafe { memcpy_htod_async(at, from, stream.cu_stream()) }.w()?;
         buffer.copied.record(&stream).w()?;
     }

@@ -18,7 +18,7 @@ impl Number for f32 {}
 impl Number for u32 {}
 
 /// A tensor of `values`, row-major, on `device`. On CUDA they go through pinned memory: this thread goes on as soon as they lie there, and
-/// the copy is made in the thread's own order of work, so the tensor must be used and dropped on it.
+/// the copy is made when its turn in the GPU's queue comes.
 ///
 /// # Errors
 /// A shape of another size; no room.

@@ -86,8 +86,8 @@ impl Stages<'_> {
     pub(super) fn run(&self, writer: &mut Writer, tally: &mut Tally) -> anyhow::Result<()> {
         let positions = writer.next_position()..self.job.len();
         let window = self.limits.batch + 2 * self.limits.threads;
-        // Batches take the lanes in turn, and the results are drawn in turn. While one is in a GPU, the next is laid out, copied there and
-        // queued, so that the GPU waits for neither.
+        // Batches take the lanes in turn, and the results are drawn in turn. While one is in a GPU, the next is laid out and queued, so
+        // that the GPU waits for neither that nor for what is done with the ids.
         let lanes = if self.limits.cuda { 2 } else { 1 };
         thread::scope(|scope| {
             if !positions.is_empty() {

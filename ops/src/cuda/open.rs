@@ -1,11 +1,11 @@
-//! The GPU's memory pool.
+//! Opening a GPU.
 
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
 
 use candle_core::{
-    Device, Result,
+    CudaDevice, Device, Result,
     cuda_backend::{
         WrapErr,
         cudarc::driver::{
@@ -15,12 +15,20 @@ use candle_core::{
     },
 };
 
+/// [`open_gpu`](crate::open_gpu).
+pub(crate) fn open(index: usize) -> Result<Device> {
+    // Candle's usual device has a queue for each thread: what one thread made another could read before it is there, and both would share the
+    // room that cuBLAS works in.
+    let device = CudaDevice::new_with_stream(index)?;
+    // SAFETY: this is the device's only stream, so that all work is done in the order in which it was asked for without events.
+    unsafe { device.disable_event_tracking() };
+    keep_freed_memory(&device)?;
+    Ok(Device::Cuda(device))
+}
+
 /// Makes `device` keep memory that was freed for the next allocation. By default its pool gives all of it back whenever the program waits
 /// for the GPU, which a training step does.
-pub(crate) fn keep_freed_memory(device: &Device) -> Result<()> {
-    let Device::Cuda(device) = device else {
-        return Ok(());
-    };
+fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     let stream = device.cuda_stream();
     let context = stream.context();
     if !context.has_async_alloc() {
