@@ -250,8 +250,9 @@ fn split(
 
 /// By how much the distance that products stand for, and the measured one, may be apart, as a share of the sum S of the squared lengths of
 /// a feature and the longest centre. A low part is at most 2^-8 of its number and rounded by 2^-17 of it; the products leave out low times
-/// low and both roundings: 2^-15 of 2 |x| |c|, which S bounds. Their sum of `3 dim` terms is off by 2^-23 a term (tensor cores cut off instead of rounding), the squared lengths together by half
-/// of `dim` such terms, and the measured distance, of up to 2 S, by `dim`; 6 a dimension bounds all.
+/// low and both roundings: 2^-15 of 2 |x| |c|, which S bounds. Their sum of `3 dim` terms is off by 2^-23 a term (tensor cores cut off
+/// instead of rounding), the squared lengths together by half of `dim` such terms, and the measured distance, of up to 2 S, by `dim`; 6 a
+/// dimension bounds all.
 fn tolerance(dim: usize) -> f32 {
     2f32.powi(-15) + (6 * dim) as f32 * 2f32.powi(-23)
 }

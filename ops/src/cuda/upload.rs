@@ -34,7 +34,7 @@ struct Ring {
 
 struct Buffer {
     bytes: PinnedHostSlice<u8>,
-    /// Of the last copy from it: an event of our own, as the buffer's is recorded only where a context has several streams of its making.
+    /// Of the last copy from it: an event of our own, as the buffer's is not recorded where events are not tracked (`open`).
     copied: CudaEvent,
 }
 
