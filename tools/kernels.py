@@ -97,7 +97,7 @@ def main():
     if arguments.nvrtc:
         failed += compile_all(sources, texts, arguments.nvrtc)
     if failed:
-        sys.exit("; ".join(failed))
+        sys.exit("; ".join(dict.fromkeys(failed)))
 
 
 main()

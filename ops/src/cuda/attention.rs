@@ -61,18 +61,16 @@ pub(crate) fn attention(
     causal: bool,
 ) -> Result<Option<Tensor>> {
     let (_, _, queries, side) = query.dims4()?;
-    let tensors = [query, key, value];
-    let served = tensors
-        .iter()
-        .all(|x| x.device().is_cuda() && x.dtype() == DType::BF16 && x.elem_count() > 0);
-    let module = MODULES.iter().find(|(most, _)| side <= *most);
     let blocks = queries.max(key.dim(2)?).div_ceil(DOTS as usize);
-    let (Some((_, module)), true) = (module, served && side.is_multiple_of(PACK)) else {
+    let served = [query, key, value]
+        .iter()
+        .all(|x| x.device().is_cuda() && x.dtype() == DType::BF16 && x.elem_count() > 0)
+        && side.is_multiple_of(PACK)
+        && blocks <= MAX_BLOCKS;
+    let module = MODULES.iter().find(|(most, _)| served && side <= *most);
+    let Some((_, module)) = module else {
         return Ok(None);
     };
-    if blocks > MAX_BLOCKS {
-        return Ok(None);
-    }
     let [query, key, value] = [aligned(query)?, aligned(key)?, aligned(value)?];
     let attention = Attention {
         module,
@@ -219,11 +217,7 @@ impl Attention {
             expected: "a forward pass before the backward pass",
             got: "none".into(),
         })?;
-        let dout = if dout.is_contiguous() && dout.layout().start_offset().is_multiple_of(PACK) {
-            dout.clone()
-        } else {
-            dout.force_contiguous()?
-        };
+        let dout = aligned(&dout.contiguous()?)?;
         let counts = Counts::new(query.layout(), key.layout(), self.causal)?;
         let sizes = counts.sizes;
         let [q_at, k_at, v_at] = [query, key, value].map(|x| Strides::of(x.layout()));

@@ -1,5 +1,5 @@
-// Rows of numbers, f32: what transformers are made of beside products, as ../rows.rs has it for the CPU. A warp a row, ROWS a block, but where
-// rows are as long as a vocabulary. Every sum has a fixed order.
+// Rows of numbers, f32: what transformers are made of beside products, as ../rows.rs has it for the CPU. A warp a row, ROWS a block, but
+// where rows are as long as a vocabulary. Every sum has a fixed order.
 
 #define ROWS 8
 #define THREADS (32 * ROWS)

@@ -108,27 +108,24 @@ impl<'a> Run<'a> {
             launch.arg(*input);
         }
         launch.arg(&mut out);
-        // What follows in the kernels' lists of arguments; numbers must live until the launch.
-        let (scale, eps, number, causal);
-        match self.how {
-            Rows::Softmax {
-                scale: by,
-                causal: seen,
-            } => {
-                scale = by;
-                launch.arg(&self.rows).arg(&self.length).arg(&scale);
+        // What follows in the kernels' lists of arguments. A block of rows is no longer than its rows.
+        let flag = match self.how {
+            Rows::Softmax { causal, .. } => causal.unwrap_or(0) as u32,
+            Rows::Gelu { tanh } => tanh.into(),
+            Rows::Standardise { .. } => 0,
+        };
+        match &self.how {
+            Rows::Softmax { scale, .. } => {
+                launch.arg(&self.rows).arg(&self.length).arg(scale);
                 if forward {
-                    causal = seen.unwrap_or(0) as u32;
-                    launch.arg(&causal);
+                    launch.arg(&flag);
                 }
             }
-            Rows::Standardise { eps: least } => {
-                eps = least;
-                launch.arg(&self.rows).arg(&self.length).arg(&eps);
+            Rows::Standardise { eps } => {
+                launch.arg(&self.rows).arg(&self.length).arg(eps);
             }
-            Rows::Gelu { tanh } => {
-                number = u32::from(tanh);
-                launch.arg(&self.count).arg(&number);
+            Rows::Gelu { .. } => {
+                launch.arg(&self.count).arg(&flag);
             }
         }
         // SAFETY: the arguments are those of the kernel that `how` and `forward` name, in its order; all tensors have the same shape.

@@ -73,9 +73,9 @@ pub(crate) fn upload<T: Number>(values: &[T], shape: Shape, device: &CudaDevice)
     let stream = device.cuda_stream();
     let mut to = room::<T>(device, values.len())?;
     if !values.is_empty() {
+        let first = values.as_ptr().cast::<u8>();
         // SAFETY: `values` are numbers without padding, and are borrowed as long.
-        let bytes =
-            unsafe { slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+        let bytes = unsafe { slice::from_raw_parts(first, size_of_val(values)) };
         let mut rings = RINGS.lock().unwrap_or_else(PoisonError::into_inner);
         let ring = rings.get_or_insert_default();
         let ring = ring.entry(stream.context().ordinal()).or_default();

@@ -113,15 +113,6 @@ static u32 assign(const Floats& features, const Floats& centres, u32 dim, const 
     return count;
 }
 
-static Floats numbers(u32 count, u32 seed, float reach, float middle = 0.0f) {
-    Random random = {seed};
-    Floats out(count);
-    for (float& number : out) {
-        number = middle + reach * random.next();
-    }
-    return out;
-}
-
 // At least `least` and at most `most` of the features have to be searched for.
 static void check(const char* what, const Floats& features, const Floats& centres, u32 dim, double least, double most) {
     u32 m = features.size() / dim;
@@ -137,7 +128,7 @@ static void check_lossy() {
     float worst = __uint_as_float(0x3f808040);
     bf16 high;
     put(high, worst);
-    Floats features = numbers(m * dim, 7, 1.0f), centres;
+    Floats features = numbers(m * dim, 1.0f, 7), centres;
     for (float& number : features) {
         number = std::copysign(worst, number);
     }
@@ -156,22 +147,22 @@ static void check_lossy() {
 int main() {
     u32 n = 150, m = 50, dim = 40;
     std::printf("%u features, %u centres, dim %u\n", m, n, dim);
-    Floats features = numbers(m * dim, 1, 1.0f), centres = numbers(n * dim, 2, 1.0f);
+    Floats features = numbers(m * dim, 1.0f, 1), centres = numbers(n * dim, 1.0f, 2);
     Split(centres.data(), n, dim, true).expect_of(centres.data(), dim, true);
     Split(features.data(), m, dim, false).expect_of(features.data(), dim, false);
     check("ordinary", features, centres, dim, 0.0, 0.02);
-    check("large", numbers(m * dim, 1, 1e15f), numbers(n * dim, 2, 1e15f), dim, 0.0, 0.02);
-    check("small", numbers(m * dim, 1, 1e-15f), numbers(n * dim, 2, 1e-15f), dim, 0.0, 0.02);
+    check("large", numbers(m * dim, 1e15f, 1), numbers(n * dim, 1e15f, 2), dim, 0.0, 0.02);
+    check("small", numbers(m * dim, 1e-15f, 1), numbers(n * dim, 1e-15f, 2), dim, 0.0, 0.02);
 
     // Where squares and products are no normal numbers, or 0: nothing is sure.
     for (float reach : {3e-21f, 1e-22f, 1e-30f}) {
-        check("tiny", numbers(m * dim, 1, reach), numbers(n * dim, 2, reach), dim, 1.0, 1.0);
+        check("tiny", numbers(m * dim, reach, 1), numbers(n * dim, reach, 2), dim, 1.0, 1.0);
     }
 
     // From where rounding hides nothing to where it hides all.
     for (float reach : {1.0f, 0.1f, 0.03f, 0.001f}) {
         std::printf("within %g of 1\n", reach);
-        Floats near = numbers(m * dim, 3, reach, 1.0f), around = numbers(n * dim, 4, reach, 1.0f);
+        Floats near = numbers(m * dim, reach, 3, 1.0f), around = numbers(n * dim, reach, 4, 1.0f);
         check("close to each other", near, around, dim, reach > 0.001f ? 0.0 : 0.9, reach < 1.0f ? 1.0 : 0.02);
     }
 
@@ -194,15 +185,15 @@ int main() {
     one_feature_far[5 * dim] = 3e38f;
     check("a centre overflows", features, one_far, dim, 1.0, 1.0);
     check("a feature overflows", one_feature_far, centres, dim, 1.0 / m, 0.02);
-    check("all overflow", numbers(m * dim, 1, 3e38f), numbers(n * dim, 2, 3e38f), dim, 1.0, 1.0);
+    check("all overflow", numbers(m * dim, 3e38f, 1), numbers(n * dim, 3e38f, 2), dim, 1.0, 1.0);
     check("all alike", Floats(m * dim, 1.0f), Floats(n * dim, 1.0f), dim, 1.0, 1.0);
     check("all 0", Floats(m * dim, 0.0f), Floats(n * dim, 0.0f), dim, 1.0, 1.0);
 
     check_lossy();
 
     std::printf("other sizes\n");
-    check("one product", numbers(ROWS * 33, 5, 1.0f), numbers(COLUMNS * 33, 6, 1.0f), 33, 0.0, 0.05);
-    check("a centre more", numbers(2 * 33, 5, 1.0f), numbers((COLUMNS + 1) * 33, 6, 1.0f), 33, 0.0, 0.0);
-    check("a long row", numbers(20 * 200, 5, 1.0f), numbers(50 * 200, 6, 1.0f), 200, 0.0, 0.05);
-    check("few centres", numbers(20 * 40, 5, 1.0f), numbers(3 * 40, 6, 1.0f), 40, 0.0, 0.0);
+    check("one product", numbers(ROWS * 33, 1.0f, 5), numbers(COLUMNS * 33, 1.0f, 6), 33, 0.0, 0.05);
+    check("a centre more", numbers(2 * 33, 1.0f, 5), numbers((COLUMNS + 1) * 33, 1.0f, 6), 33, 0.0, 0.0);
+    check("a long row", numbers(20 * 200, 1.0f, 5), numbers(50 * 200, 1.0f, 6), 200, 0.0, 0.05);
+    check("few centres", numbers(20 * 40, 1.0f, 5), numbers(3 * 40, 1.0f, 6), 40, 0.0, 0.0);
 }

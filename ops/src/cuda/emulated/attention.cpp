@@ -30,15 +30,6 @@ struct Matrix {
     }
 };
 
-// [batch, tokens, heads, dim]
-static std::vector<float> floats(const std::vector<bf16>& numbers) {
-    std::vector<float> out;
-    for (bf16 number : numbers) {
-        out.push_back(to_float(number));
-    }
-    return out;
-}
-
 static void run(const Case& c) {
     std::printf("heads of %u: %u pictures, %u heads, %u queries, %u keys%s\n", c.dim, c.batch, c.heads, c.queries, c.keys,
                 c.causal ? ", causal" : "");

@@ -1,4 +1,4 @@
-// What the checks of kernels share.
+// What the checks of kernels share; common.cuh comes before it.
 #pragma once
 
 #include <cmath>
@@ -15,6 +15,26 @@ struct Random {
         return (float)((int64_t)state >> 40) / (float)(1 << 23);
     }
 };
+
+// `count` numbers, at most `reach` from `middle`.
+template <class T = float>
+std::vector<T> numbers(u32 count, float reach, u32 seed, float middle = 0.0f) {
+    Random random = {seed};
+    std::vector<T> out(count);
+    for (T& number : out) {
+        put(number, middle + reach * random.next());
+    }
+    return out;
+}
+
+template <class T>
+std::vector<float> floats(const std::vector<T>& numbers) {
+    std::vector<float> out;
+    for (T number : numbers) {
+        out.push_back(to_float(number));
+    }
+    return out;
+}
 
 // Ends the program where something is further than `limit` from what is right, in parts of the greatest or, if all is 0, of 1.
 inline void expect(const char* what, const std::vector<double>& right, const std::vector<float>& found, double limit) {

@@ -12,15 +12,6 @@
 
 typedef std::vector<float> Floats;
 
-static Floats numbers(u32 count, u32 seed) {
-    Random random = {seed};
-    Floats out(count);
-    for (float& number : out) {
-        number = random.next();
-    }
-    return out;
-}
-
 static void compare(const char* what, const Floats& table, const Floats& queries, u32 dim) {
     std::printf("  %s\n", what);
     Nearest right = defined(table, queries, dim);
@@ -31,7 +22,7 @@ static void compare(const char* what, const Floats& table, const Floats& queries
 
 static void check(u32 n, u32 m, u32 dim) {
     std::printf("dim %u: %u entries, %u queries\n", dim, n, m);
-    Floats table = numbers(n * dim, 1), queries = numbers(m * dim, 2);
+    Floats table = numbers(n * dim, 1.0f, 1), queries = numbers(m * dim, 1.0f, 2);
     compare("ordinary", table, queries, dim);
 
     // Every entry is there twice, once in another part where there are some, and every other query lies on one.
@@ -87,7 +78,7 @@ static void check_first(const char* what, const Floats& values, u64 right) {
 static void check_finite(u32 count) {
     std::printf("not finite, of %u\n", count);
     float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-    Floats values = numbers(count, 3);
+    Floats values = numbers(count, 1.0f, 3);
     values[0] = FLT_MAX;
     values[count / 2] = -FLT_MAX;
     values[count / 3] = std::numeric_limits<float>::denorm_min();

@@ -14,25 +14,6 @@ struct Case {
 typedef std::vector<float> Floats;
 typedef std::vector<double> Doubles;
 
-template <class T>
-static std::vector<T> numbers(u32 count, float mean, float reach, u32 seed) {
-    Random random = {seed};
-    std::vector<T> out(count);
-    for (T& number : out) {
-        put(number, mean + reach * random.next());
-    }
-    return out;
-}
-
-template <class T>
-static Floats floats(const std::vector<T>& numbers) {
-    Floats out;
-    for (T number : numbers) {
-        out.push_back(to_float(number));
-    }
-    return out;
-}
-
 static double activation(double u, bool swish) { return swish ? u / (1.0 + std::exp(-u)) : u; }
 
 static double slope(double u, bool swish) {
@@ -50,8 +31,8 @@ static void check(const char* suffix, Forward forward, Sums sums, Backward backw
     double far = c.mean * 5e-8;
     u32 rows = c.batch * c.groups, planes = c.batch * c.channels, planes_a_row = c.channels / c.groups;
     u32 row_length = planes_a_row * c.area;
-    std::vector<T> x = numbers<T>(planes * c.area, c.mean, 2.0f, 1), dy = numbers<T>(x.size(), 0.25f, 1.0f, 2), y(x.size()), dx(y);
-    Floats weight = numbers<float>(c.channels, 0.5f, 1.0f, 3), bias = numbers<float>(c.channels, 0.0f, 1.0f, 4);
+    std::vector<T> x = numbers<T>(planes * c.area, 2.0f, 1, c.mean), dy = numbers<T>(x.size(), 1.0f, 2, 0.25f), y(x.size()), dx(y);
+    Floats weight = numbers<float>(c.channels, 1.0f, 3, 0.5f), bias = numbers<float>(c.channels, 1.0f, 4);
     Floats stats(2 * rows, NAN), parts(2 * planes, NAN), both(2 * c.channels, NAN);
 
     gpu::launch({rows}, ROW_THREADS, forward, x.data(), weight.data(), bias.data(), y.data(), stats.data(), c.channels, c.groups,

@@ -8,15 +8,6 @@
 typedef std::vector<float> Floats;
 typedef std::vector<double> Doubles;
 
-static Floats numbers(u32 count, float reach, u32 seed) {
-    Random random = {seed};
-    Floats out(count);
-    for (float& number : out) {
-        number = reach * random.next();
-    }
-    return out;
-}
-
 static void standardise(u32 rows, u32 length) {
     std::printf("standardise %u x %u\n", rows, length);
     float eps = 1e-5f;

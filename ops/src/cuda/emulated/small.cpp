@@ -19,16 +19,6 @@ constexpr u32 THREADS = 256;
 template <class T>
 constexpr double LIMIT = sizeof(T) == 2 ? 0.004 : 1e-7;
 
-template <class T>
-static std::vector<T> numbers(u32 count, float reach, u32 seed) {
-    Random random = {seed};
-    std::vector<T> out(count);
-    for (T& number : out) {
-        put(number, reach * random.next());
-    }
-    return out;
-}
-
 // Some of which are alike.
 template <class T>
 static std::vector<T> whole_numbers(u32 count, float reach, u32 seed) {
@@ -45,15 +35,6 @@ static std::vector<T> room(u32 count) {
     std::vector<T> out(count);
     for (T& number : out) {
         put(number, NAN);
-    }
-    return out;
-}
-
-template <class T>
-static Floats floats(const std::vector<T>& numbers) {
-    Floats out;
-    for (T number : numbers) {
-        out.push_back(to_float(number));
     }
     return out;
 }
