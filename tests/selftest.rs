@@ -17,6 +17,32 @@ fn model(folder: &Folder) -> PathBuf {
     path
 }
 
+/// Which way maps lie changes the memory and nothing else: the same reference tensors, values and gradients, of all networks.
+#[test]
+fn networks_take_both_orders_of_channels() {
+    let folder = Folder::new();
+    let model = model(&folder);
+    for order in ["first", "last"] {
+        let run = assert_cmd::Command::new(env!("CARGO_BIN_EXE_vqlc"))
+            .env("VQLC_CHANNELS", order)
+            .args(args![
+                "selftest",
+                "--model",
+                model,
+                "--reference",
+                reference()
+            ])
+            .output()
+            .unwrap();
+        let out = String::from_utf8(run.stdout).unwrap();
+        assert_eq!(run.status.code(), Some(0), "{order}: {out}");
+        for network in ["vqgan", "ldm", "lpips", "discriminator"] {
+            let passed = |line: &str| line.starts_with("ok ") && line.contains(network);
+            assert!(out.lines().any(passed), "{order}, {network}: {out}");
+        }
+    }
+}
+
 #[test]
 fn every_check_passes_here() {
     let folder = Folder::new();

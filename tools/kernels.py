@@ -18,6 +18,8 @@ import tempfile
 KERNELS = pathlib.Path(__file__).resolve().parent.parent / "ops/src/cuda"
 # Kernels that are compiled for several sizes of a head.
 DIMS = {"attention": [32, 64, 96, 128]}
+# What comes between common.cuh and a source.
+HEADERS = {"attention": "tensor_core.cuh", "norm": "norm.cuh", "norm_last": "norm.cuh"}
 # Real ones, so that instructions of their own are assembled and not only copied.
 GENERATIONS = ["sm_80", "sm_90"]
 
@@ -29,7 +31,7 @@ def variants(name):
 
 def source(name, definitions):
     """As the program puts it together (`include_str!` in NAME.rs)."""
-    headers = ["common.cuh"] + (["tensor_core.cuh"] if name in DIMS else [])
+    headers = ["common.cuh"] + ([HEADERS[name]] if name in HEADERS else [])
     defined = "".join(f"#define {key} {value}\n" for key, value in definitions.items())
     return defined + "".join((KERNELS / file).read_text() for file in headers + [f"{name}.cu"])
 

@@ -2,8 +2,8 @@
 
 mod support;
 
-use candle_core::{DType, Device, Tensor, Var};
-use vqlc_ops::tensor::{Window, bf16_on_cpu, conv2d};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use vqlc_ops::tensor::{self, Maps, Window, bf16_on_cpu};
 
 #[derive(Debug)]
 struct Case {
@@ -132,6 +132,16 @@ fn plain(case: &Case, x: &[f64], weight: &[f64], bias: &[f64], grad: &[f64]) -> 
 fn rounded(tensor: &Tensor) -> Tensor {
     let rounded = tensor.to_dtype(DType::BF16).unwrap();
     rounded.to_dtype(DType::F32).unwrap()
+}
+
+fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    compute: DType,
+) -> Result<Tensor> {
+    tensor::conv2d(x, weight, bias, window, Maps::channels_first(compute))
 }
 
 /// All cases, computed in `compute`; operands are numbers of bf16 where that rounds to them.

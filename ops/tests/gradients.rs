@@ -4,7 +4,7 @@ mod support;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use support::Random;
-use vqlc_ops::tensor::{self, Window};
+use vqlc_ops::tensor::{self, Order, Window};
 
 fn random(seed: u64, shape: &[usize]) -> Var {
     let mut rng = Random(seed);
@@ -96,7 +96,17 @@ fn group_norm_and_swish() {
             check(
                 &format!("group_norm {shape:?}, {groups} groups, swish {swish}"),
                 &vars,
-                |t| tensor::group_norm(&t[0], &t[1], &t[2], groups, 1e-6, swish),
+                |t| {
+                    tensor::group_norm(
+                        &t[0],
+                        &t[1],
+                        &t[2],
+                        groups,
+                        1e-6,
+                        swish,
+                        Order::ChannelsFirst,
+                    )
+                },
                 |t| group_norm(t, groups, 1e-6, swish),
             );
         }
@@ -112,7 +122,7 @@ fn group_norm_far_from_zero() {
         random(3, &[4]),
     ];
     let found = run(&vars, |t| {
-        tensor::group_norm(&t[0], &t[1], &t[2], 2, 1e-6, true)
+        tensor::group_norm(&t[0], &t[1], &t[2], 2, 1e-6, true, Order::ChannelsFirst)
     });
     let wide = vars.map(|var| Var::from_tensor(&var.to_dtype(DType::F64).unwrap()).unwrap());
     let expected = run(&wide, |t| group_norm(t, 2, 1e-6, true));
@@ -126,7 +136,7 @@ fn group_norm_far_from_zero() {
 fn arguments_that_are_not_trained_get_no_gradient() {
     let x = random(1, &[1, 4, 6, 6]);
     let frozen = random(2, &[4]).as_tensor().detach();
-    let y = tensor::group_norm(&x, &frozen, &frozen, 2, 1e-6, true).unwrap();
+    let y = tensor::group_norm(&x, &frozen, &frozen, 2, 1e-6, true, Order::ChannelsFirst).unwrap();
     let grads = y.sum_all().unwrap().backward().unwrap();
     assert!(grads.get(&x).is_some() && grads.get(&frozen).is_none());
     let frozen = random(2, &[4, 1, 3, 3]).as_tensor().detach();
@@ -147,7 +157,7 @@ fn batch_norm_of_the_batch() {
     check(
         "batch_norm_train",
         &vars,
-        |t| Ok(tensor::batch_norm_train(&t[0], &t[1], &t[2], 1e-5)?.0),
+        |t| Ok(tensor::batch_norm_train(&t[0], &t[1], &t[2], 1e-5, Order::ChannelsFirst)?.0),
         |t| {
             let (mean, variance) = statistics(&t[0])?;
             let column = |t: &Tensor| t.reshape((1, 5, 1, 1));
@@ -157,7 +167,8 @@ fn batch_norm_of_the_batch() {
                 .broadcast_add(&column(&t[2])?)
         },
     );
-    let (_, mean, variance) = tensor::batch_norm_train(&vars[0], &vars[1], &vars[2], 1e-5).unwrap();
+    let (_, mean, variance) =
+        tensor::batch_norm_train(&vars[0], &vars[1], &vars[2], 1e-5, Order::ChannelsFirst).unwrap();
     let (expected_mean, expected_variance) = statistics(&vars[0]).unwrap();
     for (found, expected) in [(mean, expected_mean), (variance, expected_variance)] {
         assert_eq!(found.dims(), [5]);
@@ -244,8 +255,30 @@ fn depthwise_refuses_what_does_not_fit() {
     };
     assert!(tensor::depthwise(&x, &weight, None, still).is_err());
     assert!(tensor::depthwise(&x, &weight, Some(&random(3, &[5])), Window::same(1)).is_err());
-    assert!(tensor::group_norm(&x, &random(3, &[8]), &random(3, &[8]), 2, 1e-6, true).is_err());
-    assert!(tensor::group_norm(&x, &random(3, &[4]), &random(3, &[4]), 3, 1e-6, true).is_err());
+    assert!(
+        tensor::group_norm(
+            &x,
+            &random(3, &[8]),
+            &random(3, &[8]),
+            2,
+            1e-6,
+            true,
+            Order::ChannelsFirst
+        )
+        .is_err()
+    );
+    assert!(
+        tensor::group_norm(
+            &x,
+            &random(3, &[4]),
+            &random(3, &[4]),
+            3,
+            1e-6,
+            true,
+            Order::ChannelsFirst
+        )
+        .is_err()
+    );
     assert!(tensor::add(&x, &random(2, &[1, 4, 6, 5])).is_err());
 }
 
@@ -293,7 +326,12 @@ fn upsampling() {
             &format!("upsample2 {shape:?}"),
             &[random(1, &shape)],
             // A second use of the argument: gradients must add up.
-            |t| tensor::add(&tensor::upsample2(&t[0])?, &tensor::upsample2(&t[0])?),
+            |t| {
+                tensor::add(
+                    &tensor::upsample2(&t[0], Order::ChannelsFirst)?,
+                    &tensor::upsample2(&t[0], Order::ChannelsFirst)?,
+                )
+            },
             |t| {
                 let [b, c, h, w] = shape;
                 t[0].reshape((b, c, h, 1, w, 1))?
@@ -311,7 +349,7 @@ fn max_pooling() {
         check(
             &format!("max_pool2 {shape:?}"),
             &[random(1, &shape)],
-            |t| tensor::max_pool2(&t[0]),
+            |t| tensor::max_pool2(&t[0], Order::ChannelsFirst),
             |t| {
                 let [b, c, h, w] = [shape[0], shape[1], shape[2] / 2, shape[3] / 2];
                 let even = t[0].narrow(2, 0, 2 * h)?.narrow(3, 0, 2 * w)?;
@@ -345,7 +383,7 @@ fn the_first_of_equal_numbers_gets_the_gradient() {
         0.0,
     ];
     let x = Var::from_slice(&values, (1, 1, 4, 4), &Device::Cpu).unwrap();
-    let y = tensor::max_pool2(&x).unwrap();
+    let y = tensor::max_pool2(&x, Order::ChannelsFirst).unwrap();
     let found: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
     assert_eq!(found[..3], [1.0, 2.0, 3.0]);
     assert!(found[3].is_nan());

@@ -3,7 +3,9 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor, Var};
-use vqlc_ops::tensor::{Residual, Window, add, bf16_on_cpu, conv2d, group_norm, residual};
+use vqlc_ops::tensor::{
+    Maps, Order, Residual, Window, add, bf16_on_cpu, conv2d, group_norm, residual,
+};
 
 const EPS: f64 = 1e-6;
 
@@ -47,7 +49,7 @@ impl Block {
             shortcut: (self.parameters.len() > 8).then(|| pair(8)),
             groups: self.groups,
             eps: EPS,
-            compute,
+            maps: Maps::channels_first(compute),
         };
         residual(x, &block).unwrap()
     }
@@ -55,13 +57,22 @@ impl Block {
     fn layers(&self, x: &Tensor, compute: DType) -> Tensor {
         let p = &self.parameters;
         let layer = |x: &Tensor, at: usize, groups: usize| {
-            let normal = group_norm(x, &p[at], &p[at + 1], groups, EPS, true).unwrap();
+            let normal = group_norm(
+                x,
+                &p[at],
+                &p[at + 1],
+                groups,
+                EPS,
+                true,
+                Order::ChannelsFirst,
+            )
+            .unwrap();
             conv2d(
                 &normal,
                 &p[at + 2],
                 Some(&p[at + 3]),
                 Window::same(1),
-                compute,
+                Maps::channels_first(compute),
             )
             .unwrap()
         };
@@ -69,7 +80,14 @@ impl Block {
         if p.len() == 8 {
             return add(x, &h).unwrap();
         }
-        let beside = conv2d(x, &p[8], Some(&p[9]), Window::same(0), compute).unwrap();
+        let beside = conv2d(
+            x,
+            &p[8],
+            Some(&p[9]),
+            Window::same(0),
+            Maps::channels_first(compute),
+        )
+        .unwrap();
         add(&beside, &h).unwrap()
     }
 }
@@ -151,7 +169,7 @@ fn channels_that_change_need_a_shortcut() {
         shortcut: None,
         groups: [1, 2],
         eps: EPS,
-        compute: DType::F32,
+        maps: Maps::channels_first(DType::F32),
     };
     assert!(residual(&x, &asked).is_err());
 }

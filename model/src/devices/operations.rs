@@ -8,7 +8,7 @@ mod searches;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use half::bf16;
-use vqlc_ops::tensor::{self, Window};
+use vqlc_ops::tensor::{self, Maps, Order, Residual, Window};
 
 use crate::{reference::Comparison, rng::Rng};
 
@@ -32,8 +32,14 @@ pub fn compare(device: &Device) -> Result<Vec<Comparison>> {
         computes.push((DType::BF16, BF16_LIMIT));
     }
     for (compute, limit) in computes {
-        suite.compute(compute, limit)?;
-        suite.sizes(compute, limit)?;
+        for order in [Order::ChannelsFirst, Order::ChannelsLast] {
+            suite.convolutions(compute, limit, order)?;
+            suite.normalisations(compute, limit, order)?;
+            suite.sizes(compute, limit, order)?;
+        }
+        suite.depthwise(compute, limit)?;
+        suite.attention(compute, limit)?;
+        suite.activations(compute, limit)?;
     }
     suite.f32_only()?;
     suite.cross_entropy()?;
@@ -50,8 +56,7 @@ struct Suite<'a> {
 }
 
 impl Suite<'_> {
-    /// The operations that have a `compute` dtype or kernels for each.
-    fn compute(&mut self, compute: DType, limit: f64) -> Result<()> {
+    fn convolutions(&mut self, compute: DType, limit: f64, order: Order) -> Result<()> {
         let down = Window {
             stride: 2,
             padding: (0, 1),
@@ -59,10 +64,6 @@ impl Suite<'_> {
         let halve = Window {
             stride: 2,
             padding: (1, 1),
-        };
-        let wider = Window {
-            stride: 2,
-            padding: (1, 2),
         };
         for (x, weight, window) in [
             ([2, 16, 16, 16], [24, 16, 3, 3], Window::same(1)),
@@ -72,19 +73,109 @@ impl Suite<'_> {
             ([2, 8, 16, 16], [16, 8, 4, 4], halve),
             ([1, 3, 8, 8], [8, 3, 1, 1], Window::same(0)),
         ] {
-            let name = format!("conv2d {x:?} by {weight:?} step {}", window.stride);
+            let name = format!(
+                "conv2d {x:?} by {weight:?} step {}{}",
+                window.stride,
+                said(order)
+            );
             let inputs: [&[usize]; 3] = [&x, &weight, &weight[..1]];
             self.check(&name, compute, limit, &inputs, |t, compute| {
-                tensor::conv2d(&t[0], &t[1], Some(&t[2]), window, compute)
+                let maps = Maps { compute, order };
+                around(order, &t[0], |x| {
+                    tensor::conv2d(x, &t[1], Some(&t[2]), window, maps)
+                })
             })?;
-            self.check(
-                &format!("{name}, no bias"),
-                compute,
-                limit,
-                &inputs[..2],
-                |t, compute| tensor::conv2d(&t[0], &t[1], None, window, compute),
-            )?;
+            let name = format!("{name}, no bias");
+            self.check(&name, compute, limit, &inputs[..2], |t, compute| {
+                let maps = Maps { compute, order };
+                around(order, &t[0], |x| {
+                    tensor::conv2d(x, &t[1], None, window, maps)
+                })
+            })?;
+            // As inference has it: the weight was prepared.
+            let name = format!("{name}, prepared");
+            self.check(&name, compute, limit, &inputs[..2], |t, compute| {
+                let maps = Maps { compute, order };
+                let weight = maps.prepare(&t[1].detach())?;
+                let y = around(order, &t[0], |x| {
+                    tensor::conv2d(x, &weight, None, window, maps)
+                })?;
+                beside(&y, &t[1..])
+            })?;
         }
+        for (inputs, outputs, groups) in [(16, 16, [4, 4]), (8, 24, [2, 6]), (6, 6, [2, 3])] {
+            self.residual(inputs, outputs, groups, (compute, limit), order)?;
+        }
+        Ok(())
+    }
+
+    fn residual(
+        &mut self,
+        inputs: usize,
+        outputs: usize,
+        groups: [usize; 2],
+        (compute, limit): (DType, f64),
+        order: Order,
+    ) -> Result<()> {
+        let x = [2, inputs, 10, 12];
+        let (conv1, conv2) = ([outputs, inputs, 3, 3], [outputs, outputs, 3, 3]);
+        let (from, to, short) = ([inputs], [outputs], [outputs, inputs, 1, 1]);
+        let mut shapes: Vec<&[usize]> = vec![&x, &from, &from, &conv1, &to, &to, &to, &conv2, &to];
+        if inputs != outputs {
+            shapes.extend([&short[..], &to]);
+        }
+        let block = |x: &Tensor, t: &[Tensor], compute| {
+            let pair = |at: usize| [&t[at], &t[at + 1]];
+            let block = Residual {
+                norm1: pair(1),
+                conv1: pair(3),
+                norm2: pair(5),
+                conv2: pair(7),
+                shortcut: (t.len() > 9).then(|| pair(9)),
+                groups,
+                eps: 1e-6,
+                maps: Maps { compute, order },
+            };
+            around(order, x, |x| tensor::residual(x, &block))
+        };
+        let name = format!("residual {x:?} to {outputs}{}", said(order));
+        // The rounding of one layer goes through the others.
+        let limit = 3.0 * limit;
+        self.check(&name, compute, limit, &shapes, |t, compute| {
+            // Kernels of about the size that training makes them of, so that what comes out is not large.
+            let t: Vec<Tensor> = (t.iter())
+                .map(|t| {
+                    if t.rank() == 4 {
+                        t * 0.3
+                    } else {
+                        Ok(t.clone())
+                    }
+                })
+                .collect::<Result<_>>()?;
+            block(&t[0].to_dtype(compute)?, &t, compute)
+        })?;
+        self.check(
+            &format!("{name}, inference"),
+            compute,
+            limit,
+            &shapes,
+            |t, compute| {
+                let held: Vec<Tensor> = (t.iter())
+                    .map(|t| {
+                        let held = t.detach();
+                        if t.rank() == 4 { held * 0.3 } else { Ok(held) }
+                    })
+                    .collect::<Result<_>>()?;
+                beside(&block(&held[0].to_dtype(compute)?, &held, compute)?, t)
+            },
+        )
+    }
+
+    fn depthwise(&mut self, compute: DType, limit: f64) -> Result<()> {
+        let wider = Window {
+            stride: 2,
+            padding: (1, 2),
+        };
         for (x, side, window) in [
             ([2, 16, 16, 16], 3, Window::same(1)),
             ([2, 6, 13, 11], 5, wider),
@@ -95,20 +186,47 @@ impl Suite<'_> {
                 tensor::depthwise(&t[0].to_dtype(compute)?, &t[1], Some(&t[2]), window)
             })?;
         }
+        Ok(())
+    }
+
+    fn normalisations(&mut self, compute: DType, limit: f64, order: Order) -> Result<()> {
         for (x, groups, swish) in [
             ([2, 64, 16, 16], 32, true),
             ([2, 64, 16, 16], 32, false),
             ([3, 32, 5, 7], 32, true),
             ([1, 96, 4, 2], 8, false),
+            ([2, 6, 9, 9], 3, true),
         ] {
             let with = if swish { "and swish" } else { "alone" };
-            let name = format!("group_norm {with} {x:?} in {groups}");
+            let name = format!("group_norm {with} {x:?} in {groups}{}", said(order));
             let inputs: [&[usize]; 3] = [&x, &x[1..2], &x[1..2]];
             self.check(&name, compute, limit, &inputs, |t, compute| {
-                let x = t[0].to_dtype(compute)?;
-                tensor::group_norm(&x, &t[1], &t[2], groups, 1e-6, swish)
+                around(order, &t[0].to_dtype(compute)?, |x| {
+                    tensor::group_norm(x, &t[1], &t[2], groups, 1e-6, swish, order)
+                })
             })?;
         }
+        for x in [[3, 8, 20, 20], [2, 5, 3, 4]] {
+            let inputs: [&[usize]; 3] = [&x, &x[1..2], &x[1..2]];
+            for (which, part) in ["result", "mean", "variance"].into_iter().enumerate() {
+                let name = format!("batch_norm {x:?}, {part}{}", said(order));
+                self.check(&name, compute, limit, &inputs, |t, compute| {
+                    let x = order.of_channels_first(&t[0].to_dtype(compute)?)?;
+                    let x = x.contiguous()?;
+                    let (y, mean, variance) =
+                        tensor::batch_norm_train(&x, &t[1], &t[2], 1e-5, order)?;
+                    match which {
+                        0 => order.to_channels_first(&y),
+                        1 => beside(&mean, &[y]),
+                        _ => beside(&variance, &[y]),
+                    }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attention(&mut self, compute: DType, limit: f64) -> Result<()> {
         // Heads as the networks have them, and some that fill no kernel; as many keys as queries, and more.
         for (batch, heads, queries, keys, side) in [
             (2, 3, 70, 70, 64),
@@ -144,15 +262,32 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// What moves and bends numbers without weights.
-    fn sizes(&mut self, compute: DType, limit: f64) -> Result<()> {
+    /// What changes the size of maps.
+    fn sizes(&mut self, compute: DType, limit: f64, order: Order) -> Result<()> {
+        for x in [[2, 5, 9, 8], [2, 16, 6, 7]] {
+            let shapes: [&[usize]; 1] = [&x];
+            let name = format!("upsample2 {x:?}{}", said(order));
+            self.check(&name, compute, limit, &shapes, |t, compute| {
+                around(order, &t[0].to_dtype(compute)?, |x| {
+                    tensor::upsample2(x, order)
+                })
+            })?;
+            let name = format!("max_pool2 {x:?}{}", said(order));
+            self.check(&name, compute, limit, &shapes, |t, compute| {
+                around(order, &t[0].to_dtype(compute)?, |x| {
+                    tensor::max_pool2(x, order)
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What bends numbers without weights.
+    fn activations(&mut self, compute: DType, limit: f64) -> Result<()> {
         let x: [&[usize]; 1] = [&[2, 5, 9, 8]];
         let two: [&[usize]; 2] = [x[0], x[0]];
-        self.check("upsample2", compute, limit, &x, |t, compute| {
-            tensor::upsample2(&t[0].to_dtype(compute)?)
-        })?;
-        self.check("max_pool2", compute, limit, &x, |t, compute| {
-            tensor::max_pool2(&t[0].to_dtype(compute)?)
+        self.check("relu", compute, limit, &x, |t, compute| {
+            tensor::relu(&t[0].to_dtype(compute)?)
         })?;
         self.check("relu6", compute, limit, &x, |t, compute| {
             tensor::relu6(&(t[0].to_dtype(compute)? * 4.0)?)
@@ -226,6 +361,31 @@ impl Suite<'_> {
 
     fn normal(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.rng.normal() as f32).collect()
+    }
+}
+
+/// An operation on maps that lie in `order`, of maps `[b, c, h, w]` and to such.
+fn around(
+    order: Order,
+    x: &Tensor,
+    operation: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let y = operation(&order.of_channels_first(x)?.contiguous()?)?;
+    order.to_channels_first(&y)
+}
+
+/// `y` (f32), to which `inputs` that it does not depend on have gradients of zeros.
+fn beside(y: &Tensor, inputs: &[Tensor]) -> Result<Tensor> {
+    inputs.iter().try_fold(y.to_dtype(DType::F32)?, |y, input| {
+        let nothing = (input.to_dtype(DType::F32)?.sum_all()? * 0.0)?;
+        &y + nothing.broadcast_as(y.shape())?
+    })
+}
+
+fn said(order: Order) -> &'static str {
+    match order {
+        Order::ChannelsFirst => "",
+        Order::ChannelsLast => ", channels last",
     }
 }
 

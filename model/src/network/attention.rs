@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Error, Module, Result, Tensor};
 use candle_nn::{VarBuilder, ops};
-use vqlc_ops::tensor;
+use vqlc_ops::tensor::{self, Order};
 
 use super::fast::{Buffers, Map};
 use super::layers::{Conv, Norm, conv1};
@@ -69,22 +69,21 @@ impl AttnBlock {
 
 impl Module for AttnBlock {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, channels, height, width) = x.dims4()?;
+        let order = self.q.maps().order;
+        let (batch, channels, height, width) = order.to_channels_first(x)?.dims4()?;
         let positions = height * width;
         let y = self.norm.forward(x)?;
-        let q = self
-            .q
-            .forward(&y)?
-            .reshape((batch, channels, positions))?
-            .transpose(1, 2)?
-            .contiguous()?;
-        let k = self.k.forward(&y)?.reshape((batch, channels, positions))?;
-        let v = self
-            .v
-            .forward(&y)?
-            .reshape((batch, channels, positions))?
-            .transpose(1, 2)?
-            .contiguous()?;
+        // A row for each position, which maps whose channels are last have already.
+        let rows_of = |conv: &Conv| match order {
+            Order::ChannelsFirst => conv
+                .forward(&y)?
+                .reshape((batch, channels, positions))?
+                .transpose(1, 2),
+            Order::ChannelsLast => conv.forward(&y)?.reshape((batch, positions, channels)),
+        };
+        let q = rows_of(&self.q)?.contiguous()?;
+        let k = rows_of(&self.k)?.transpose(1, 2)?;
+        let v = rows_of(&self.v)?.contiguous()?;
         let scale = (channels as f64).powf(-0.5);
         let mut rows = Vec::with_capacity(positions.div_ceil(ATTENTION_ROWS));
         for start in (0..positions).step_by(ATTENTION_ROWS) {
@@ -92,10 +91,14 @@ impl Module for AttnBlock {
             let weights = softmax(&(q.contiguous()?.matmul(&k)? * scale)?)?;
             rows.push(weights.matmul(&v)?);
         }
-        let attended = Tensor::cat(&rows, 1)?
-            .transpose(1, 2)?
-            .reshape((batch, channels, height, width))?;
-        tensor::add(x, &self.proj_out.forward(&attended)?)
+        let attended = Tensor::cat(&rows, 1)?;
+        let attended = match order {
+            Order::ChannelsFirst => attended
+                .transpose(1, 2)?
+                .reshape((batch, channels, height, width)),
+            Order::ChannelsLast => attended.reshape((batch, height, width, channels)),
+        };
+        tensor::add(x, &self.proj_out.forward(&attended?)?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Latents to pictures.
 
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use vqlc_ops::Input;
 
 use super::fast::{Buffers, Map, each_picture, takes};
-use super::layers::{Conv, Level, Middle, Norm, Upsample, conv1, conv3, entering};
+use super::layers::{Conv, Level, Middle, Norm, Upsample, conv1, conv3};
 use crate::VqganConfig;
 
 /// The decoder with post_quant_conv: z_q `[b, embed_dim, h, w]` to pictures `[b, 3, h*f, w*f]`, about [-1, 1], not clamped.
@@ -17,7 +17,6 @@ pub struct Decoder {
     up: Vec<(Level, Option<Upsample>)>,
     norm_out: Norm,
     conv_out: Conv,
-    compute: DType,
     buffers: Buffers,
 }
 
@@ -47,7 +46,6 @@ impl Decoder {
             up,
             norm_out: Norm::new(cfg, channels, true, root.pp("norm_out"))?,
             conv_out: conv3(channels, cfg.out_ch, root.pp("conv_out"))?,
-            compute: vb.dtype(),
             buffers: Buffers::default(),
         })
     }
@@ -71,7 +69,7 @@ impl Decoder {
         Ok(pixels)
     }
 
-    /// Everything before the last convolution: z_q to its input, `[b, ch, h*f, w*f]`, in the dtype the network computes in.
+    /// Everything before the last convolution: z_q to its input, maps of `ch` channels and h*f x w*f positions, as the network makes them.
     ///
     /// The adaptive weight of the adversarial loss (Esser et al. 2021, equation 7) needs the gradient at the last convolution's weight
     /// alone: detach these, and only [`Self::picture`] is differentiated.
@@ -79,7 +77,7 @@ impl Decoder {
     /// # Errors
     /// A tensor operation's.
     pub fn features(&self, z_q: &Tensor) -> Result<Tensor> {
-        let z_q = entering(z_q, self.compute)?;
+        let z_q = self.post_quant_conv.maps().enter(z_q)?;
         let x = self.conv_in.forward(&self.post_quant_conv.forward(&z_q)?)?;
         let mut x = self.mid.forward(&x)?;
         for (level, double) in &self.up {
@@ -96,7 +94,8 @@ impl Decoder {
     /// # Errors
     /// A tensor operation's.
     pub fn picture(&self, features: &Tensor) -> Result<Tensor> {
-        self.conv_out.forward(features)?.to_dtype(DType::F32)
+        let pixels = self.conv_out.forward(features)?;
+        self.conv_out.maps().leave(&pixels)
     }
 }
 

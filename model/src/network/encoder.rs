@@ -1,11 +1,11 @@
 //! Pictures to latents.
 
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use vqlc_ops::Input;
 
 use super::fast::{Buffers, Map, each_picture, takes};
-use super::layers::{Conv, Downsample, Level, Middle, Norm, conv1, conv3, entering};
+use super::layers::{Conv, Downsample, Level, Middle, Norm, conv1, conv3};
 use crate::VqganConfig;
 
 /// The encoder with quant_conv: `[b, 3, h, w]` in [-1, 1] to the latent z `[b, embed_dim, h/f, w/f]`, both f32.
@@ -17,7 +17,6 @@ pub struct Encoder {
     norm_out: Norm,
     conv_out: Conv,
     quant_conv: Conv,
-    compute: DType,
     buffers: Buffers,
 }
 
@@ -47,7 +46,6 @@ impl Encoder {
             norm_out: Norm::new(cfg, channels, true, root.pp("norm_out"))?,
             conv_out: conv3(channels, cfg.z_channels, root.pp("conv_out"))?,
             quant_conv: conv1(cfg.z_channels, cfg.embed_dim, vb.pp("quant_conv"))?,
-            compute: vb.dtype(),
             buffers: Buffers::default(),
         })
     }
@@ -77,7 +75,7 @@ impl Module for Encoder {
         if self.conv_in.can_infer() && takes(x) {
             return each_picture(x, &self.buffers, |pixels| self.infer(pixels));
         }
-        let mut x = self.conv_in.forward(&entering(x, self.compute)?)?;
+        let mut x = self.conv_in.forward(&self.conv_in.maps().enter(x)?)?;
         for (level, half) in &self.down {
             x = level.forward(&x)?;
             if let Some(half) = half {
@@ -86,6 +84,6 @@ impl Module for Encoder {
         }
         let x = self.norm_out.forward(&self.mid.forward(&x)?)?;
         let z = self.quant_conv.forward(&self.conv_out.forward(&x)?)?;
-        z.to_dtype(DType::F32)
+        self.quant_conv.maps().leave(&z)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{DType, Error, Module, Result, Tensor};
+use candle_core::{Error, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use vqlc_ops::{
     ConvShape, GroupNorm, Scales,
-    tensor::{self, Residual, Window},
+    tensor::{self, Maps, Order, Residual, Window},
 };
 
 use super::attention::AttnBlock;
@@ -16,13 +16,9 @@ use crate::VqganConfig;
 /// GroupNorm's epsilon in every published VQGAN.
 const NORM_EPS: f64 = 1e-6;
 
-/// `x` as the layers of a network that multiplies in `compute` take it: on CUDA activations have that dtype, on the CPU they stay f32.
-pub(super) fn entering(x: &Tensor, compute: DType) -> Result<Tensor> {
-    if x.device().is_cuda() {
-        x.to_dtype(compute)
-    } else {
-        Ok(x.clone())
-    }
+/// What the network whose parameters these are makes its maps of.
+pub(super) fn maps(vb: &VarBuilder) -> Maps {
+    Maps::fastest(vb.dtype(), vb.device())
 }
 
 /// A square convolution with bias.
@@ -30,7 +26,7 @@ pub(super) struct Conv {
     weight: Tensor,
     bias: Tensor,
     window: Window,
-    compute: DType,
+    maps: Maps,
     fast: Option<Packed>,
 }
 
@@ -70,11 +66,12 @@ impl Conv {
         } else {
             None
         };
+        let maps = maps(&vb);
         Ok(Self {
-            weight,
+            weight: maps.prepare(&weight)?,
             bias,
             window,
-            compute: vb.dtype(),
+            maps,
             fast,
         })
     }
@@ -82,11 +79,16 @@ impl Conv {
 
 impl Module for Conv {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        tensor::conv2d(x, &self.weight, Some(&self.bias), self.window, self.compute)
+        tensor::conv2d(x, &self.weight, Some(&self.bias), self.window, self.maps)
     }
 }
 
 impl Conv {
+    /// What it makes.
+    pub(super) fn maps(&self) -> Maps {
+        self.maps
+    }
+
     /// Whether its weights can be packed: then those of the whole network can, and inference need not make tensors.
     pub(super) fn can_infer(&self) -> bool {
         self.fast.is_some()
@@ -122,6 +124,7 @@ pub(super) struct Norm {
     bias: Tensor,
     groups: usize,
     swish: bool,
+    order: Order,
     fast: Option<GroupNorm>,
 }
 
@@ -147,6 +150,7 @@ impl Norm {
             bias,
             groups,
             swish,
+            order: maps(&vb).order,
             fast,
         })
     }
@@ -155,7 +159,8 @@ impl Norm {
 impl Module for Norm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (&self.weight, &self.bias);
-        tensor::group_norm(x, weight, bias, self.groups, NORM_EPS, self.swish)
+        let (groups, swish) = (self.groups, self.swish);
+        tensor::group_norm(x, weight, bias, groups, NORM_EPS, swish, self.order)
     }
 }
 
@@ -228,7 +233,7 @@ impl Module for ResBlock {
                 shortcut: (self.shortcut.as_ref()).map(|conv| [&conv.weight, &conv.bias]),
                 groups: [self.norm1.groups, self.norm2.groups],
                 eps: NORM_EPS,
-                compute: self.conv1.compute,
+                maps: self.conv1.maps,
             },
         )
     }
@@ -282,7 +287,8 @@ impl Upsample {
 
 impl Module for Upsample {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.forward(&tensor::upsample2(x)?)
+        let order = self.0.maps.order;
+        self.0.forward(&tensor::upsample2(x, order)?)
     }
 }
 

@@ -2,143 +2,210 @@
 
 #![allow(unsafe_code)]
 
+pub(super) mod bias;
 mod cudnn;
 
 use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape,
-    Tensor,
-    backend::BackendStorage,
-    cuda_backend::{
-        WrapErr,
-        cudarc::driver::{CudaSlice, CudaView, PushKernelArg},
-    },
+    CpuStorage, CudaStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
+    backend::BackendStorage, cuda_backend::cudarc::driver::CudaSlice,
 };
 use half::bf16;
 
 use super::{
     Error,
-    kernels::{Module, Number, counter, device, fold, grid, room, tensor, view, view_of, wide},
+    kernels::{Number, device, room, tensor, view, view_of},
 };
-use crate::tensor::Window;
+use crate::tensor::{Maps, Order, Window};
 use cudnn::Geometry;
 
 const NAME: &str = "conv2d on CUDA";
-const MODULE: Module = Module {
-    name: "vqlc_conv",
-    source: concat!(include_str!("common.cuh"), include_str!("conv.cu")),
-};
-/// As in conv.cu.
-const SUM_THREADS: u32 = 128;
+/// Tensor cores take channels that are last by this many; others are filled up with zeros.
+pub(super) const CHANNELS: usize = 8;
 
-/// As [`tensor::conv2d`](crate::tensor::conv2d), for `x` on CUDA; `groups` is 1, or the channels for a depthwise convolution.
-/// `compute` is F32 or BF16, and the dtype of the result.
+/// As [`tensor::conv2d`](crate::tensor::conv2d), for `x` on CUDA; `groups` is 1 or, of maps whose channels come first, the channels for a
+/// depthwise convolution.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     window: Window,
     groups: usize,
-    compute: DType,
+    maps: Maps,
 ) -> Result<Tensor> {
+    let order = maps.order;
+    let (x, weight) = (x.to_dtype(maps.compute)?, weight.to_dtype(maps.compute)?);
+    let (outputs, inputs, ..) = weight.dims4()?;
+    let bias = bias
+        .map(|bias| bias.to_dtype(DType::F32)?.contiguous())
+        .transpose()?;
+    if bias.as_ref().is_some_and(|bias| bias.dims() != [outputs]) {
+        return Err(Error::Argument {
+            operation: NAME,
+            expected: "a bias for each output",
+            got: format!("{bias:?}"),
+        }
+        .into());
+    }
     let (before, after) = window.padding;
-    let x = x.to_dtype(compute)?;
     // cuDNN pads both sides alike.
     let (x, padding) = if before == after {
         (x, before)
     } else {
+        let [rows, columns] = order.plane();
         let wider =
-            x.pad_with_zeros(D::Minus1, before, after)?
-                .pad_with_zeros(D::Minus2, before, after)?;
+            (x.pad_with_zeros(columns, before, after)?).pad_with_zeros(rows, before, after)?;
         (wider, 0)
     };
-    let (x, weight) = (x.contiguous()?, weight.to_dtype(compute)?.contiguous()?);
-    let geometry = Geometry::new(x.dims(), weight.dims(), window.stride, padding, groups)?;
-    let op = Conv { geometry };
-    match bias {
-        None => x.apply_op2(&weight, op),
-        Some(bias) if bias.dims() == [geometry.outputs] => {
-            x.apply_op3(&weight, &bias.to_dtype(DType::F32)?.contiguous()?, op)
-        }
-        Some(bias) => Err(Error::Argument {
-            operation: NAME,
-            expected: "a bias for each output",
-            got: format!("{:?}", bias.dims()),
-        }
-        .into()),
+    let step = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, order| {
+        let conv = Conv::new(order, x, weight.dims(), window.stride, padding, groups)?;
+        conv.apply(x, weight, bias)
+    };
+    if order == Order::ChannelsFirst {
+        return step(&x, &weight, bias.as_ref(), order);
     }
+    let filled = |t: &Tensor, dim: usize, size: usize| {
+        t.pad_with_zeros(dim, 0, size.next_multiple_of(CHANNELS) - size)
+    };
+    let wide_x = filled(&x, order.channels(), inputs)?;
+    let wide_weight = filled(&filled(&weight, 0, outputs)?, 1, inputs)?;
+    let wide_bias = bias
+        .as_ref()
+        .map(|bias| filled(bias, 0, outputs))
+        .transpose()?;
+    let sizes = wide_weight.dims();
+    let conv = Conv::new(order, &wide_x, sizes, window.stride, padding, groups)?;
+    if !conv.is_served(&x, x.track_op() || weight.track_op())? {
+        return order.around(&x, |x| {
+            step(x, &weight, bias.as_ref(), Order::ChannelsFirst)
+        });
+    }
+    conv.apply(&wide_x, &wide_weight, wide_bias.as_ref())?
+        .narrow(order.channels(), 0, outputs)?
+        .contiguous()
 }
 
+/// A convolution of known sizes. Its arguments, maps and weight, lie in its order.
 #[derive(Clone, Copy)]
-struct Conv {
+pub(super) struct Conv {
     geometry: Geometry,
 }
 
 impl Conv {
-    fn forward<T: Number>(
+    /// For `x`, which lies in `order`, and a weight of these sizes, `[outputs, inputs / groups, h, w]`.
+    fn new(
+        order: Order,
+        x: &Tensor,
+        weight: &[usize],
+        stride: usize,
+        padding: usize,
+        groups: usize,
+    ) -> Result<Self> {
+        let x = order.to_channels_first(x)?;
+        let geometry = Geometry::new(order, x.dims(), weight, stride, padding, groups)?;
+        Ok(Self { geometry })
+    }
+
+    /// One that keeps the size of `x` `[b, c, h, w]`, whatever the order; of a weight of these sizes, `[outputs, c, side, side]`.
+    pub(super) fn same(order: Order, x: [usize; 4], weight: &[usize]) -> Result<Self> {
+        let padding = weight.last().map_or(0, |side| side / 2);
+        let geometry = Geometry::new(order, &x, weight, 1, padding, 1)?;
+        Ok(Self { geometry })
+    }
+
+    /// Whether cuDNN has what this takes, and what its gradients take, in the dtype of `x`.
+    pub(super) fn is_served(&self, x: &Tensor, gradients: bool) -> Result<bool> {
+        let device = device(NAME, x)?;
+        match x.dtype() {
+            DType::F32 => cudnn::serves::<f32>(&device, &self.geometry, gradients),
+            DType::BF16 => cudnn::serves::<bf16>(&device, &self.geometry, gradients),
+            other => Err(Error::dtype(NAME, other).into()),
+        }
+    }
+
+    /// Of `weight` as [`Self::new`] takes it, and `bias` (f32), contiguous.
+    fn apply(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let weight = (self.geometry.order)
+            .of_channels_first(weight)?
+            .contiguous()?;
+        let x = x.contiguous()?;
+        match bias {
+            None => x.apply_op2(&weight, self),
+            Some(bias) => x.apply_op3(&weight, bias, self),
+        }
+    }
+
+    /// The output, [b, c, h, w] whatever the order.
+    pub(super) fn output(&self) -> [usize; 4] {
+        self.geometry.output()
+    }
+
+    /// Shape of the output, in its order.
+    pub(super) fn shape(&self) -> Shape {
+        self.geometry.shape()
+    }
+
+    /// The output's numbers, without a bias.
+    pub(super) fn products<T: Number>(
         &self,
         (x, x_at): (&CudaStorage, &Layout),
         (weight, weight_at): (&CudaStorage, &Layout),
-        bias: Option<(&CudaStorage, &Layout)>,
-    ) -> Result<(CudaStorage, Shape)> {
+    ) -> Result<CudaSlice<T>> {
         let device = &x.device;
         let (x, weight) = (view::<T>(x, x_at)?, view::<T>(weight, weight_at)?);
-        let shape = Shape::from(&self.geometry.output());
-        let mut y = room::<T>(device, shape.elem_count())?;
+        let mut y = room::<T>(device, self.shape().elem_count())?;
         cudnn::forward(device, &self.geometry, &x, &weight, &mut y)?;
-        if let Some((bias, at)) = bias {
-            self.add(device, &mut y, &view(bias, at)?)?;
-        }
-        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
+        Ok(y)
     }
 
-    /// Adds the bias in place.
-    fn add<T: Number>(
+    fn forward<T: Number>(
         &self,
-        device: &CudaDevice,
-        y: &mut CudaSlice<T>,
-        bias: &CudaView<'_, f32>,
-    ) -> Result<()> {
-        const THREADS: u32 = 256;
-        /// Enough to fill any GPU; each thread goes on by steps of the whole grid.
-        const BLOCKS: u64 = 1 << 12;
-        let (channels, area) = (self.geometry.outputs, self.geometry.area());
-        let wide = wide(area, &[]);
-        let packs = (y.len() / if wide { 16 / size_of::<T>() } else { 1 }) as u64;
-        let blocks = packs.div_ceil(u64::from(THREADS)).min(BLOCKS) as u32;
-        let (channels, area) = (
-            counter(NAME, "outputs", channels)?,
-            counter(NAME, "a map", area)?,
-        );
-        let function = MODULE.function(device, &kernel::<T>("bias_add", wide))?;
-        let mut launch = function.builder();
-        launch.arg(y).arg(bias);
-        launch.arg(&packs).arg(&channels).arg(&area);
-        // SAFETY: the arguments are bias_add's, in its order; `packs` covers y exactly, and the bias has a number for each channel.
-        unsafe { launch.launch(grid((blocks, 1), THREADS)) }.w()?;
-        Ok(())
+        x: (&CudaStorage, &Layout),
+        weight: (&CudaStorage, &Layout),
+        bias: Option<(&CudaStorage, &Layout)>,
+    ) -> Result<(CudaStorage, Shape)> {
+        let device = &x.0.device;
+        let mut y = self.products::<T>(x, weight)?;
+        if let Some((bias, at)) = bias {
+            let (output, order) = (self.output(), self.geometry.order);
+            bias::add(device, &mut y, output, order, &view(bias, at)?, None)?;
+        }
+        let y = CudaStorage::wrap_cuda_slice(y, device.clone());
+        Ok((y, self.shape()))
     }
 
-    /// The gradient of the bias, from that of the output.
-    fn of_bias<T: Number>(&self, dy: &Tensor) -> Result<Tensor> {
+    /// The gradient of the bias, `[c]`, from that of the output.
+    pub(super) fn of_bias<T: Number>(&self, dy: &Tensor) -> Result<Tensor> {
+        bias::gradient::<T>(dy, self.output(), self.geometry.order)
+    }
+
+    /// The gradient of x, from that of the output.
+    pub(super) fn of_x<T: Number>(
+        &self,
+        x: &Shape,
+        weight: &Tensor,
+        dy: &Tensor,
+    ) -> Result<Tensor> {
         let device = device(NAME, dy)?;
-        let (batch, channels, area) = (
-            self.geometry.batch,
-            self.geometry.outputs,
-            self.geometry.area(),
-        );
-        let planes = counter(NAME, "the batch", batch * channels)?;
-        let wide = wide(area, &[dy.layout()]);
-        let area = counter(NAME, "a map", area)?;
-        let held = dy.storage_and_layout();
-        let view = view_of::<T>(&held)?;
-        let mut sums = room::<f32>(&device, batch * channels)?;
-        let function = MODULE.function(&device, &kernel::<T>("plane_sums", wide))?;
-        let mut launch = function.builder();
-        launch.arg(&view).arg(&mut sums).arg(&area);
-        // SAFETY: the arguments are plane_sums', in its order; dy has `planes` planes of `area`, and `sums` a place for each.
-        unsafe { launch.launch(grid((planes, 1), SUM_THREADS)) }.w()?;
-        let sum = fold(&MODULE, &device, &sums, batch as u32, channels as u32)?;
-        Ok(tensor(sum, &device, channels))
+        let (weight_held, dy_held) = (weight.storage_and_layout(), dy.storage_and_layout());
+        let (weight, dy) = (view_of::<T>(&weight_held)?, view_of::<T>(&dy_held)?);
+        let mut dx = room::<T>(&device, x.elem_count())?;
+        cudnn::backward_data(&device, &self.geometry, &weight, &dy, &mut dx)?;
+        Ok(tensor(dx, &device, x))
+    }
+
+    /// The gradient of the weight, from that of the output.
+    pub(super) fn of_weight<T: Number>(
+        &self,
+        x: &Tensor,
+        weight: &Shape,
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        let device = device(NAME, dy)?;
+        let (x_held, dy_held) = (x.storage_and_layout(), dy.storage_and_layout());
+        let (x, dy) = (view_of::<T>(&x_held)?, view_of::<T>(&dy_held)?);
+        let mut dw = room::<T>(&device, weight.elem_count())?;
+        cudnn::backward_filter(&device, &self.geometry, &x, &dy, &mut dw)?;
+        Ok(tensor(dw, &device, weight))
     }
 
     /// Gradients of x and of the weight, each only where something asks for it.
@@ -148,29 +215,16 @@ impl Conv {
         weight: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let device = device(NAME, x)?;
-        let (x_held, weight_held) = (x.storage_and_layout(), weight.storage_and_layout());
-        let dy_held = dy.storage_and_layout();
-        let (x_view, weight_view) = (view_of::<T>(&x_held)?, view_of::<T>(&weight_held)?);
-        let dy_view = view_of::<T>(&dy_held)?;
-        let mut of_x = None;
-        if x.track_op() {
-            let mut dx = room::<T>(&device, x.elem_count())?;
-            cudnn::backward_data(&device, &self.geometry, &weight_view, &dy_view, &mut dx)?;
-            of_x = Some(tensor(dx, &device, x.shape()));
-        }
-        let mut of_weight = None;
-        if weight.track_op() {
-            let mut dw = room::<T>(&device, weight.elem_count())?;
-            cudnn::backward_filter(&device, &self.geometry, &x_view, &dy_view, &mut dw)?;
-            of_weight = Some(tensor(dw, &device, weight.shape()));
-        }
+        let of_x = x
+            .track_op()
+            .then(|| self.of_x::<T>(x.shape(), weight, dy))
+            .transpose()?;
+        let of_weight = weight
+            .track_op()
+            .then(|| self.of_weight::<T>(x, weight.shape(), dy))
+            .transpose()?;
         Ok((of_x, of_weight))
     }
-}
-
-fn kernel<T: Number>(name: &str, wide: bool) -> String {
-    format!("{name}_{}{}", T::SUFFIX, if wide { "_wide" } else { "" })
 }
 
 impl CustomOp2 for Conv {
@@ -262,18 +316,17 @@ impl CustomOp3 for Conv {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
+        let of_bias = |gradient: fn(&Self, &Tensor) -> Result<Tensor>| {
+            bias.track_op().then(|| gradient(self, &dy)).transpose()
+        };
         let ((of_x, of_weight), of_bias) = match x.dtype() {
             DType::F32 => (
                 self.gradients::<f32>(x, weight, &dy)?,
-                bias.track_op()
-                    .then(|| self.of_bias::<f32>(&dy))
-                    .transpose()?,
+                of_bias(Self::of_bias::<f32>)?,
             ),
             DType::BF16 => (
                 self.gradients::<bf16>(x, weight, &dy)?,
-                bias.track_op()
-                    .then(|| self.of_bias::<bf16>(&dy))
-                    .transpose()?,
+                of_bias(Self::of_bias::<bf16>)?,
             ),
             other => return Err(Error::dtype(NAME, other).into()),
         };

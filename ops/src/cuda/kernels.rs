@@ -184,29 +184,75 @@ pub(super) fn counter(operation: &'static str, what: &'static str, size: usize) 
     })
 }
 
-/// Whether planes of `area` numbers can be read in packs of 16 bytes in all of these layouts.
-pub(super) fn wide(area: usize, layouts: &[&Layout]) -> bool {
+/// Whether numbers that lie in stretches of `len` (the planes of maps, or the channels of a position) can be read in packs of 16 bytes in all
+/// of these layouts.
+pub(super) fn wide(len: usize, layouts: &[&Layout]) -> bool {
     const PACK: usize = 8;
-    area.is_multiple_of(PACK)
+    len.is_multiple_of(PACK)
         && layouts
             .iter()
             .all(|layout| layout.start_offset().is_multiple_of(PACK))
 }
 
-/// Sums `parts` `[rows, columns]` over rows, in order.
+/// Numbers that the kernels of `T` take as one.
+pub(super) fn pack<T>(wide: bool) -> usize {
+    if wide { 16 / size_of::<T>() } else { 1 }
+}
+
+/// The kernel called `name` for `T`.
+pub(super) fn kernel<T: Number>(name: &str, wide: bool) -> String {
+    format!("{name}_{}{}", T::SUFFIX, if wide { "_wide" } else { "" })
+}
+
+/// Rows of `channels` numbers that a block of `threads` goes through so that each thread has work for a while (`Lanes` of common.cuh), but
+/// so many of `rows` that there are no more than `most` blocks.
+pub(super) fn span(
+    threads: usize,
+    channels: usize,
+    pack: usize,
+    rows: usize,
+    most: usize,
+) -> usize {
+    /// So that what a block does once costs little beside it.
+    const EACH: usize = 16;
+    let lanes = threads / (channels / pack).clamp(1, threads);
+    (lanes * EACH).max(rows.div_ceil(most.max(1)))
+}
+
+/// Sums `parts` `[rows, columns]` over stretches of `each` rows, in order; gives `[rows / each, columns]`, rounded up.
 pub(super) fn fold(
     module: &Module,
     device: &CudaDevice,
     parts: &CudaSlice<f32>,
-    rows: u32,
-    columns: u32,
+    (rows, each, columns): (u32, u32, u32),
 ) -> Result<CudaSlice<f32>> {
     const THREADS: u32 = 64;
-    let mut out = room(device, columns as usize)?;
+    let stretches = rows.div_ceil(each);
+    let mut out = room(device, stretches as usize * columns as usize)?;
     let function = module.function(device, "fold")?;
     let mut launch = function.builder();
-    launch.arg(parts).arg(&mut out).arg(&rows).arg(&columns);
-    // SAFETY: the arguments are fold's, in its order; callers give `rows * columns` parts, and `out` has a place a column.
-    unsafe { launch.launch(grid((columns.div_ceil(THREADS), 1), THREADS)) }.w()?;
+    launch.arg(parts).arg(&mut out);
+    launch.arg(&rows).arg(&each).arg(&columns);
+    // SAFETY: the arguments are fold's, in its order; callers give `rows * columns` parts, and `out` has a place for each column of each
+    // stretch.
+    unsafe { launch.launch(grid((columns.div_ceil(THREADS), stretches), THREADS)) }.w()?;
     Ok(out)
+}
+
+/// Sums `parts` `[rows, columns]` over all rows, in an order that depends on nothing but their count.
+pub(super) fn fold_all(
+    module: &Module,
+    device: &CudaDevice,
+    parts: CudaSlice<f32>,
+    mut rows: u32,
+    columns: u32,
+) -> Result<CudaSlice<f32>> {
+    /// A thread adds no more than this many in a row, so that it does not keep the others waiting.
+    const EACH: u32 = 64;
+    let mut parts = parts;
+    while rows > EACH {
+        parts = fold(module, device, &parts, (rows, EACH, columns))?;
+        rows = rows.div_ceil(EACH);
+    }
+    fold(module, device, &parts, (rows, rows, columns))
 }

@@ -8,6 +8,7 @@ mod kernels;
 mod nearest;
 mod norm;
 mod open;
+mod residual;
 mod rows;
 mod small;
 mod upload;
@@ -16,8 +17,9 @@ pub(crate) use assign::assign;
 pub(crate) use attention::attention;
 pub(crate) use conv::conv2d;
 pub(crate) use nearest::nearest;
-pub(crate) use norm::group_norm;
+pub(crate) use norm::{batch_norm, group_norm};
 pub(crate) use open::open;
+pub(crate) use residual::residual;
 pub(crate) use rows::{cross_entropy, rows_backward, rows_forward};
 pub(crate) use small::{Small, small};
 pub(crate) use upload::upload;
@@ -55,6 +57,15 @@ impl Error {
             operation,
             expected: "tensors on CUDA",
             got: "the CPU".into(),
+        }
+    }
+
+    /// A backward pass without what the forward pass leaves.
+    fn no_forward() -> Self {
+        Self::Argument {
+            operation: "a gradient on CUDA",
+            expected: "a forward pass before the backward pass",
+            got: "none".into(),
         }
     }
 

@@ -1,35 +1,9 @@
 // Group normalisation (Wu and He 2018; biased variance) with swish, u * sigmoid(u), where `swish` is not 0, and its gradients.
 // x, y, dy, dx are [batch, channels, area]; a row is the channels / groups planes of one picture that are normalised together.
-// Statistics and sums are f32 whatever T is, and every sum has a fixed order. W numbers are read as one; W divides area.
+// norm.cuh comes before it. Statistics and sums are f32 whatever T is, and every sum has a fixed order. W numbers are read as one; W divides area.
 
 #define ROW_THREADS 512
 #define PLANE_THREADS 128
-
-// How many numbers, their mean, and the sum of their squared deviations from it.
-struct Moments {
-    float count, mean, deviations;
-};
-
-// Chan, Golub and LeVeque 1979: no more is lost where the mean is far from 0 than the rounding of the mean.
-__device__ inline Moments merge(Moments a, Moments b) {
-    if (a.count == 0.0f) {
-        return b;
-    }
-    float count = a.count + b.count, share = b.count / count, apart = b.mean - a.mean;
-    Moments both = {count, a.mean + apart * share, a.deviations + b.deviations + apart * apart * a.count * share};
-    return both;
-}
-
-__device__ inline float sigmoid(float u) { return 1.0f / (1.0f + expf(-u)); }
-
-// The gradient at u, given that at y.
-__device__ inline float before_swish(float dy, float u, u32 swish) {
-    if (!swish) {
-        return dy;
-    }
-    float s = sigmoid(u);
-    return dy * (s * (1.0f + u * (1.0f - s)));
-}
 
 // Also writes stats [batch * groups, 2]: mean, 1 / sqrt(variance + eps). A block of ROW_THREADS a row.
 template <class T, int W>
@@ -56,16 +30,8 @@ __device__ void forward(const T* x, const float* weight, const float* bias, T* y
         Moments of_pack = {(float)W, mean, deviations};
         mine = merge(mine, of_pack);
     }
-    shared[threadIdx.x] = mine;
-    __syncthreads();
-    for (int half = ROW_THREADS / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) {
-            shared[threadIdx.x] = merge(shared[threadIdx.x], shared[threadIdx.x + half]);
-        }
-        __syncthreads();
-    }
-    float mean = shared[0].mean;
-    float scale = 1.0f / sqrtf(shared[0].deviations / shared[0].count + eps);
+    Moments all = block_merge<ROW_THREADS>(mine, shared);
+    float mean = all.mean, scale = 1.0f / sqrtf(all.deviations / all.count + eps);
     if (threadIdx.x == 0) {
         stats[2 * row] = mean;
         stats[2 * row + 1] = scale;
@@ -78,7 +44,7 @@ __device__ void forward(const T* x, const float* weight, const float* bias, T* y
         Pack<T, W> pack = in[i];
         for (int w = 0; w < W; w++) {
             float u = (to_float(pack.at[w]) - mean) * scale * by + add;
-            put(pack.at[w], swish ? u * sigmoid(u) : u);
+            put(pack.at[w], after_swish(u, swish));
         }
         out[i] = pack;
     }

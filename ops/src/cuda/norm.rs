@@ -2,31 +2,25 @@
 
 #![allow(unsafe_code)]
 
-use std::sync::OnceLock;
+mod first;
+mod last;
+
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Tensor,
     backend::BackendStorage,
-    cuda_backend::{
-        WrapErr,
-        cudarc::driver::{CudaSlice, CudaView, PushKernelArg},
-    },
+    cuda_backend::cudarc::driver::{CudaSlice, CudaView},
 };
 use half::bf16;
 
 use super::{
     Error,
-    kernels::{Module, Number, counter, device, fold, grid, room, tensor, view, view_of, wide},
+    kernels::{Number, counter, device, tensor, view, view_of},
 };
+use crate::tensor::Order;
 
 const NAME: &str = "group_norm on CUDA";
-const MODULE: Module = Module {
-    name: "vqlc_norm",
-    source: concat!(include_str!("common.cuh"), include_str!("norm.cu")),
-};
-/// As in norm.cu.
-const ROW_THREADS: u32 = 512;
-const PLANE_THREADS: u32 = 128;
 
 /// As [`tensor::group_norm`](crate::tensor::group_norm), of `x` (f32 or bf16) on CUDA; gives the dtype of `x`.
 pub(crate) fn group_norm(
@@ -36,42 +30,92 @@ pub(crate) fn group_norm(
     groups: usize,
     eps: f64,
     swish: bool,
+    order: Order,
 ) -> Result<Tensor> {
-    let channels = x.dim(1)?;
-    if groups == 0
-        || !channels.is_multiple_of(groups)
-        || weight.dims() != [channels]
-        || bias.dims() != [channels]
-        || x.elem_count() == 0
-    {
-        return Err(Error::Argument {
-            operation: NAME,
-            expected: "x [b, c, ..], weight and bias [c], and groups that divide c",
-            got: format!(
-                "{:?}, {:?}, {:?}, {groups}",
-                x.dims(),
-                weight.dims(),
-                bias.dims()
-            ),
-        }
-        .into());
-    }
-    let op = GroupNorm {
+    let norm = Norm {
         groups,
         eps: eps as f32,
         swish,
-        stats: OnceLock::new(),
+        order,
     };
-    let f32s = |t: &Tensor| t.to_dtype(DType::F32)?.contiguous();
-    x.contiguous()?.apply_op3(&f32s(weight)?, &f32s(bias)?, op)
+    Ok(apply(norm, x, weight, bias)?.0)
 }
 
-struct GroupNorm {
-    groups: usize,
-    eps: f32,
-    swish: bool,
-    /// Mean and 1 / standard deviation of each row `[b * groups, 2]`, left by the forward pass for the backward pass.
-    stats: OnceLock<CudaSlice<f32>>,
+/// As [`tensor::batch_norm_train`](crate::tensor::batch_norm_train), of maps (f32 or bf16) on CUDA whose channels are last.
+pub(crate) fn batch_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let (batch, height, width, channels) = x.dims4()?;
+    // The batch as one picture, of which each channel is a group.
+    let one = x.reshape((1, batch * height, width, channels))?;
+    let norm = Norm {
+        groups: channels,
+        eps: eps as f32,
+        swish: false,
+        order: Order::ChannelsLast,
+    };
+    let (y, stats) = apply(norm, &one, weight, bias)?;
+    let device = device(NAME, x)?;
+    let stats = stats.get().ok_or_else(Error::no_forward)?.try_clone();
+    let stats = tensor(
+        stats.map_err(candle_core::Error::wrap)?,
+        &device,
+        (channels, 2),
+    );
+    let [mean, scale] = [0, 1].map(|which| stats.narrow(1, which, 1)?.flatten_all());
+    let variance = (scale?.sqr()?.recip()? - eps)?;
+    Ok((y.reshape(x.shape())?, mean?, variance))
+}
+
+/// The mean of each group and 1 / its standard deviation, `[b * groups, 2]`.
+pub(super) type Stats = CudaSlice<f32>;
+
+fn apply(
+    norm: Norm,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+) -> Result<(Tensor, Arc<OnceLock<Stats>>)> {
+    let (channels, area) = norm.channels_and_area(x.dims()).unwrap_or_default();
+    if channels == 0 || area == 0 || x.elem_count() == 0 {
+        return Err(Error::Argument {
+            operation: NAME,
+            expected: "maps of at least a number",
+            got: format!("{:?}", x.dims()),
+        }
+        .into());
+    }
+    norm.check(channels, [weight, bias])?;
+    let stats = Arc::default();
+    let op = Op {
+        norm,
+        stats: Arc::clone(&stats),
+    };
+    let f32s = |t: &Tensor| t.to_dtype(DType::F32)?.contiguous();
+    let y = x
+        .contiguous()?
+        .apply_op3(&f32s(weight)?, &f32s(bias)?, op)?;
+    Ok((y, stats))
+}
+
+/// A normalisation of maps that lie in `order`.
+#[derive(Clone, Copy)]
+pub(super) struct Norm {
+    pub(super) groups: usize,
+    pub(super) eps: f32,
+    pub(super) swish: bool,
+    pub(super) order: Order,
+}
+
+/// Weight and bias, `[c]`, and the bias that what is normalised still lacks, of maps whose channels are last.
+#[derive(Clone, Copy)]
+pub(super) struct Parameters<'a> {
+    pub(super) weight: &'a CudaView<'a, f32>,
+    pub(super) bias: &'a CudaView<'a, f32>,
+    pub(super) before: Option<&'a CudaView<'a, f32>>,
 }
 
 /// The sizes that the kernels count with.
@@ -83,107 +127,124 @@ struct Sizes {
     swish: u32,
 }
 
-impl GroupNorm {
+impl Norm {
+    /// Channels of maps of these sizes, and positions of a picture.
+    fn channels_and_area(&self, dims: &[usize]) -> Option<(usize, usize)> {
+        let (_, inner) = dims.split_first()?;
+        let (&channels, plane) = match self.order {
+            Order::ChannelsFirst => inner.split_first()?,
+            Order::ChannelsLast => inner.split_last()?,
+        };
+        Some((channels, plane.iter().product()))
+    }
+
+    /// That weight and bias fit maps of `channels` channels.
+    pub(super) fn check(&self, channels: usize, [weight, bias]: [&Tensor; 2]) -> Result<()> {
+        if self.groups > 0
+            && channels.is_multiple_of(self.groups)
+            && weight.dims() == [channels]
+            && bias.dims() == [channels]
+        {
+            return Ok(());
+        }
+        Err(Error::Argument {
+            operation: NAME,
+            expected: "weight and bias for each channel, and groups that divide the channels",
+            got: format!(
+                "{channels} channels, {:?}, {:?}, {} groups",
+                weight.dims(),
+                bias.dims(),
+                self.groups
+            ),
+        }
+        .into())
+    }
+
     fn sizes(&self, dims: &[usize]) -> Result<Sizes> {
-        let area: usize = dims[2..].iter().product();
+        let (channels, area) = self.channels_and_area(dims).unwrap_or_default();
         // A row is counted, and so is every plane.
-        counter(NAME, "a group", dims[1] / self.groups * area)?;
-        counter(NAME, "the batch", dims[0] * dims[1])?;
+        counter(NAME, "a group", channels / self.groups * area)?;
+        counter(NAME, "the batch", dims[0] * channels)?;
         Ok(Sizes {
             batch: dims[0] as u32,
-            channels: dims[1] as u32,
+            channels: channels as u32,
             groups: self.groups as u32,
             area: area as u32,
             swish: self.swish.into(),
         })
     }
 
-    fn forward<T: Number>(
+    /// What is normalised, and the groups' statistics.
+    pub(super) fn forward<T: Number>(
         &self,
-        device: &CudaDevice,
-        (x, x_at): (&CudaStorage, &Layout),
-        weight: &CudaView<'_, f32>,
-        bias: &CudaView<'_, f32>,
-    ) -> Result<CudaStorage> {
-        let sizes = self.sizes(x_at.dims())?;
-        let name = kernel::<T>("norm_forward", wide(sizes.area as usize, &[x_at]));
-        let function = MODULE.function(device, &name)?;
-        let x = view::<T>(x, x_at)?;
-        let rows = sizes.batch * sizes.groups;
-        let mut y = room::<T>(device, x_at.shape().elem_count())?;
-        let mut stats = room::<f32>(device, 2 * rows as usize)?;
-        let mut launch = function.builder();
-        launch.arg(&x).arg(weight).arg(bias);
-        launch.arg(&mut y).arg(&mut stats);
-        launch.arg(&sizes.channels).arg(&sizes.groups);
-        launch.arg(&sizes.area).arg(&self.eps).arg(&sizes.swish);
-        // SAFETY: the arguments are norm_forward's, in its order, and the views are as long as `sizes` says: `group_norm` checked
-        // the shapes.
-        unsafe { launch.launch(grid((rows, 1), ROW_THREADS)) }.w()?;
-        // An operation is applied once, so nothing is there yet.
-        let _ = self.stats.set(stats);
-        Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
+        x: (&CudaStorage, &Layout),
+        parameters: Parameters<'_>,
+    ) -> Result<(CudaSlice<T>, Stats)> {
+        let sizes = self.sizes(x.1.dims())?;
+        match self.order {
+            Order::ChannelsFirst => first::forward(&sizes, self.eps, x, parameters),
+            Order::ChannelsLast => last::forward(&sizes, self.eps, x, parameters),
+        }
     }
 
-    /// Gradients of x, weight and bias.
-    fn backward<T: Number>(
+    /// As [`Self::forward`], which left `stats`.
+    pub(super) fn again<T: Number>(
+        &self,
+        x: (&CudaStorage, &Layout),
+        parameters: Parameters<'_>,
+        stats: &Stats,
+    ) -> Result<CudaSlice<T>> {
+        let sizes = self.sizes(x.1.dims())?;
+        match self.order {
+            // There the statistics are taken on the way.
+            Order::ChannelsFirst => Ok(first::forward(&sizes, self.eps, x, parameters)?.0),
+            Order::ChannelsLast => last::apply(&sizes, x, parameters, stats),
+        }
+    }
+
+    /// Gradients of x, weight and bias, from that of the output. All are contiguous.
+    pub(super) fn backward<T: Number>(
         &self,
         x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
+        parameters: Parameters<'_>,
+        stats: &Stats,
         dy: &Tensor,
     ) -> Result<[Tensor; 3]> {
-        let device = device(NAME, x)?;
         let sizes = self.sizes(x.dims())?;
-        let stats = self.stats.get().ok_or_else(|| Error::Argument {
-            operation: NAME,
-            expected: "a forward pass before the backward pass",
-            got: "none".into(),
-        })?;
-        let dy = dy.contiguous()?;
-        let wide = wide(sizes.area as usize, &[x.layout(), dy.layout()]);
-        let (x_held, dy_held) = (x.storage_and_layout(), dy.storage_and_layout());
-        let (weight_held, bias_held) = (weight.storage_and_layout(), bias.storage_and_layout());
-        let (x_view, dy_view) = (view_of::<T>(&x_held)?, view_of::<T>(&dy_held)?);
-        let (weight_view, bias_view) = (view_of::<f32>(&weight_held)?, view_of::<f32>(&bias_held)?);
-
-        let planes = sizes.batch * sizes.channels;
-        let mut sums = room::<f32>(&device, 2 * planes as usize)?;
-        let function = MODULE.function(&device, &kernel::<T>("norm_sums", wide))?;
-        let mut launch = function.builder();
-        launch.arg(&x_view).arg(&dy_view);
-        launch.arg(&weight_view).arg(&bias_view).arg(stats);
-        launch.arg(&mut sums);
-        launch.arg(&sizes.channels).arg(&sizes.groups);
-        launch.arg(&sizes.area).arg(&sizes.swish);
-        // SAFETY: the arguments are norm_sums', in its order; the gradient has the shape of x, and `sums` two numbers a plane.
-        unsafe { launch.launch(grid((planes, 1), PLANE_THREADS)) }.w()?;
-
-        let mut dx = room::<T>(&device, x.elem_count())?;
-        let function = MODULE.function(&device, &kernel::<T>("norm_backward", wide))?;
-        let mut launch = function.builder();
-        launch.arg(&x_view).arg(&dy_view);
-        launch.arg(&weight_view).arg(&bias_view).arg(stats);
-        launch.arg(&sums).arg(&mut dx);
-        launch.arg(&sizes.channels).arg(&sizes.groups);
-        launch.arg(&sizes.area).arg(&sizes.swish);
-        let rows = sizes.batch * sizes.groups;
-        // SAFETY: the arguments are norm_backward's, in its order; `dx` is as long as x.
-        unsafe { launch.launch(grid((rows, 1), ROW_THREADS)) }.w()?;
-
-        let columns = 2 * sizes.channels;
-        let channels = sizes.channels as usize;
-        let both = fold(&MODULE, &device, &sums, sizes.batch, columns)?;
-        let both = tensor(both, &device, (2, channels));
+        let device = device(NAME, x)?;
+        let (dx, both) = match self.order {
+            Order::ChannelsFirst => {
+                first::backward::<T>(&device, &sizes, x, parameters, stats, dy)?
+            }
+            Order::ChannelsLast => last::backward::<T>(&device, &sizes, x, parameters, stats, dy)?,
+        };
+        let both = tensor(both, &device, (2, sizes.channels as usize));
         Ok([tensor(dx, &device, x.shape()), both.get(1)?, both.get(0)?])
     }
 }
 
-fn kernel<T: Number>(name: &str, wide: bool) -> String {
-    format!("{name}_{}{}", T::SUFFIX, if wide { "_wide" } else { "" })
+/// [`Norm`] as an operation.
+struct Op {
+    norm: Norm,
+    /// Left by the forward pass for the backward pass.
+    stats: Arc<OnceLock<Stats>>,
 }
 
-impl CustomOp3 for GroupNorm {
+impl Op {
+    fn forward<T: Number>(
+        &self,
+        device: &CudaDevice,
+        x: (&CudaStorage, &Layout),
+        parameters: Parameters<'_>,
+    ) -> Result<CudaStorage> {
+        let (y, stats) = self.norm.forward::<T>(x, parameters)?;
+        // An operation is applied once, so nothing is there yet.
+        let _ = self.stats.set(stats);
+        Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
+    }
+}
+
+impl CustomOp3 for Op {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -209,11 +270,14 @@ impl CustomOp3 for GroupNorm {
         bias: &CudaStorage,
         bias_at: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let device = &x.device;
-        let (weight, bias) = (view(weight, weight_at)?, view(bias, bias_at)?);
+        let parameters = Parameters {
+            weight: &view(weight, weight_at)?,
+            bias: &view(bias, bias_at)?,
+            before: None,
+        };
         let y = match x.dtype() {
-            DType::F32 => self.forward::<f32>(device, (x, x_at), &weight, &bias)?,
-            DType::BF16 => self.forward::<bf16>(device, (x, x_at), &weight, &bias)?,
+            DType::F32 => self.forward::<f32>(&x.device, (x, x_at), parameters)?,
+            DType::BF16 => self.forward::<bf16>(&x.device, (x, x_at), parameters)?,
             other => return Err(Error::dtype(NAME, other).into()),
         };
         Ok((y, x_at.shape().clone()))
@@ -227,9 +291,17 @@ impl CustomOp3 for GroupNorm {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let stats = self.stats.get().ok_or_else(Error::no_forward)?;
+        let (weight, bias) = (weight.storage_and_layout(), bias.storage_and_layout());
+        let parameters = Parameters {
+            weight: &view_of(&weight)?,
+            bias: &view_of(&bias)?,
+            before: None,
+        };
+        let dy = dy.contiguous()?;
         let [dx, dweight, dbias] = match x.dtype() {
-            DType::F32 => self.backward::<f32>(x, weight, bias, dy)?,
-            DType::BF16 => self.backward::<bf16>(x, weight, bias, dy)?,
+            DType::F32 => self.norm.backward::<f32>(x, parameters, stats, &dy)?,
+            DType::BF16 => self.norm.backward::<bf16>(x, parameters, stats, &dy)?,
             other => return Err(Error::dtype(NAME, other).into()),
         };
         Ok((Some(dx), Some(dweight), Some(dbias)))

@@ -1,12 +1,13 @@
 // Operations without weights. All forward kernels take the same arguments, and so do all backward kernels: maps of height x width going in,
-// `count` numbers to go through, and a slope for the one that has it.
+// `count` packs of W numbers to go through, what else an operation needs. Maps are [planes, height, width]; those of kernels called last
+// are [batch, height, width, packs] of W channels.
 
-#define FORWARD(NAME) \
-    template <class T> \
-    __device__ void NAME##_forward(const T* x, T* y, u32 i, u32 height, u32 width, float slope)
-#define BACKWARD(NAME) \
-    template <class T> \
-    __device__ void NAME##_backward(const T* x, const T* dy, T* dx, u32 i, u32 height, u32 width, float slope)
+#define FORWARD(NAME)        \
+    template <class T, int W> \
+    __device__ void NAME##_forward(const T* x, T* y, u32 i, u32 height, u32 width, u32 packs, float slope)
+#define BACKWARD(NAME)       \
+    template <class T, int W> \
+    __device__ void NAME##_backward(const T* x, const T* dy, T* dx, u32 i, u32 height, u32 width, u32 packs, float slope)
 
 // i is an input: it goes to two neighbours in each of two rows of the output.
 FORWARD(upsample2) {
@@ -60,6 +61,90 @@ BACKWARD(max_pool2) {
     }
 }
 
+// i is an input: it goes to four places.
+FORWARD(upsample2_last) {
+    Pack<T, W>* out = (Pack<T, W>*)y;
+    Pack<T, W> pack = ((const Pack<T, W>*)x)[i];
+    u32 position = i / packs;
+    u64 at = ((u64)(position / width) * 4 * width + 2 * (position % width)) * packs + i % packs, below = at + 2 * (u64)width * packs;
+    out[at] = pack;
+    out[at + packs] = pack;
+    out[below] = pack;
+    out[below + packs] = pack;
+}
+
+BACKWARD(upsample2_last) {
+    const Pack<T, W>* grad = (const Pack<T, W>*)dy;
+    u32 position = i / packs;
+    u64 at = ((u64)(position / width) * 4 * width + 2 * (position % width)) * packs + i % packs, below = at + 2 * (u64)width * packs;
+    Pack<T, W> a = grad[at], b = grad[at + packs], c = grad[below], d = grad[below + packs], sum;
+    for (int w = 0; w < W; w++) {
+        put(sum.at[w], (to_float(a.at[w]) + to_float(b.at[w])) + (to_float(c.at[w]) + to_float(d.at[w])));
+    }
+    ((Pack<T, W>*)dx)[i] = sum;
+}
+
+// The places of `first_greatest` in W channels at once, from the first pack of a window on.
+template <class T, int W>
+struct Greatest {
+    Pack<T, W> values;
+    u32 places[W];
+    __device__ Greatest(const Pack<T, W>* corner, u32 width, u32 packs) {
+        values = corner[0];
+        for (int w = 0; w < W; w++) {
+            places[w] = 0;
+        }
+        for (u32 p = 1; p < 4; p++) {
+            Pack<T, W> next = corner[((p / 2) * (u64)width + p % 2) * packs];
+            for (int w = 0; w < W; w++) {
+                float value = to_float(next.at[w]);
+                if (value > to_float(values.at[w]) || value != value) {
+                    values.at[w] = next.at[w];
+                    places[w] = p;
+                }
+            }
+        }
+    }
+};
+
+// i is an output.
+FORWARD(max_pool2_last) {
+    u32 columns = width / 2, rows = height / 2, position = i / packs, row = position / columns;
+    u64 corner = ((u64)(row / rows) * height + 2 * (row % rows)) * width + 2 * (position % columns);
+    Greatest<T, W> greatest((const Pack<T, W>*)x + corner * packs + i % packs, width, packs);
+    ((Pack<T, W>*)y)[i] = greatest.values;
+}
+
+// i is an input.
+BACKWARD(max_pool2_last) {
+    u32 columns = width / 2, rows = height / 2, position = i / packs;
+    u32 column = position % width, line = position / width, row = line % height, picture = line / height;
+    Pack<T, W> out;
+    for (int w = 0; w < W; w++) {
+        put(out.at[w], 0.0f);
+    }
+    if (row / 2 < rows && column / 2 < columns) {
+        u64 corner = ((u64)picture * height + row / 2 * 2) * width + column / 2 * 2;
+        Greatest<T, W> greatest((const Pack<T, W>*)x + corner * packs + i % packs, width, packs);
+        u64 at = (((u64)picture * rows + row / 2) * columns + column / 2) * packs + i % packs;
+        Pack<T, W> grad = ((const Pack<T, W>*)dy)[at];
+        for (int w = 0; w < W; w++) {
+            if (greatest.places[w] == row % 2 * 2 + column % 2) {
+                out.at[w] = grad.at[w];
+            }
+        }
+    }
+    ((Pack<T, W>*)dx)[i] = out;
+}
+
+// max(x, 0), NaN kept; the gradient is 1 above 0.
+FORWARD(relu) {
+    float v = to_float(x[i]);
+    put(y[i], v < 0.0f ? 0.0f : v);
+}
+
+BACKWARD(relu) { put(dx[i], to_float(x[i]) > 0.0f ? to_float(dy[i]) : 0.0f); }
+
 // min(max(x, 0), 6), NaN kept; the gradient is 1 strictly between.
 FORWARD(relu6) {
     float v = to_float(x[i]);
@@ -81,27 +166,37 @@ BACKWARD(leaky_relu) {
     put(dx[i], to_float(x[i]) > 0.0f ? g : slope * g);
 }
 
-#define KERNELS(NAME, SUFFIX, T)                                                                           \
+#define KERNELS(NAME, SUFFIX, T, W)                                                                        \
     extern "C" __global__ void NAME##_forward_##SUFFIX(const T* x, T* y, u32 count, u32 height, u32 width, \
-                                                       float slope) {                                      \
+                                                       u32 packs, float slope) {                           \
         u64 step = (u64)gridDim.x * blockDim.x;                                                            \
         for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {                   \
-            NAME##_forward(x, y, (u32)i, height, width, slope);                                            \
+            NAME##_forward<T, W>(x, y, (u32)i, height, width, packs, slope);                               \
         }                                                                                                  \
     }                                                                                                      \
     extern "C" __global__ void NAME##_backward_##SUFFIX(const T* x, const T* dy, T* dx, u32 count,         \
-                                                        u32 height, u32 width, float slope) {              \
+                                                        u32 height, u32 width, u32 packs, float slope) {   \
         u64 step = (u64)gridDim.x * blockDim.x;                                                            \
         for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {                   \
-            NAME##_backward(x, dy, dx, (u32)i, height, width, slope);                                      \
+            NAME##_backward<T, W>(x, dy, dx, (u32)i, height, width, packs, slope);                         \
         }                                                                                                  \
     }
 
-KERNELS(upsample2, f32, float)
-KERNELS(upsample2, bf16, bf16)
-KERNELS(max_pool2, f32, float)
-KERNELS(max_pool2, bf16, bf16)
-KERNELS(relu6, f32, float)
-KERNELS(relu6, bf16, bf16)
-KERNELS(leaky_relu, f32, float)
-KERNELS(leaky_relu, bf16, bf16)
+KERNELS(upsample2, f32, float, 1)
+KERNELS(upsample2, bf16, bf16, 1)
+KERNELS(upsample2_last, f32, float, 1)
+KERNELS(upsample2_last, f32_wide, float, 4)
+KERNELS(upsample2_last, bf16, bf16, 1)
+KERNELS(upsample2_last, bf16_wide, bf16, 8)
+KERNELS(max_pool2, f32, float, 1)
+KERNELS(max_pool2, bf16, bf16, 1)
+KERNELS(max_pool2_last, f32, float, 1)
+KERNELS(max_pool2_last, f32_wide, float, 4)
+KERNELS(max_pool2_last, bf16, bf16, 1)
+KERNELS(max_pool2_last, bf16_wide, bf16, 8)
+KERNELS(relu, f32, float, 1)
+KERNELS(relu, bf16, bf16, 1)
+KERNELS(relu6, f32, float, 1)
+KERNELS(relu6, bf16, bf16, 1)
+KERNELS(leaky_relu, f32, float, 1)
+KERNELS(leaky_relu, bf16, bf16, 1)

@@ -11,8 +11,11 @@ use half::bf16;
 
 use super::{
     Error,
-    kernels::{Module, Number, counter, device, grid, room, tensor, view, view_of},
+    kernels::{
+        Module, Number, counter, device, grid, kernel, pack, room, tensor, view, view_of, wide,
+    },
 };
+use crate::tensor::Order;
 
 const MODULE: Module = Module {
     name: "vqlc_small",
@@ -24,9 +27,11 @@ const THREADS: u32 = 256;
 #[derive(Clone, Copy)]
 pub(crate) enum Small {
     /// [`tensor::upsample2`](crate::tensor::upsample2)
-    Upsample2,
+    Upsample2(Order),
     /// [`tensor::max_pool2`](crate::tensor::max_pool2); the gradient goes to the first of several.
-    MaxPool2,
+    MaxPool2(Order),
+    /// [`tensor::relu`](crate::tensor::relu)
+    Relu,
     /// [`tensor::relu6`](crate::tensor::relu6)
     Relu6,
     /// [`tensor::leaky_relu`](crate::tensor::leaky_relu) with this slope.
@@ -41,8 +46,11 @@ pub(crate) fn small(x: &Tensor, small: Small) -> Result<Tensor> {
 impl Small {
     fn kernel(self) -> &'static str {
         match self {
-            Self::Upsample2 => "upsample2",
-            Self::MaxPool2 => "max_pool2",
+            Self::Upsample2(Order::ChannelsFirst) => "upsample2",
+            Self::Upsample2(Order::ChannelsLast) => "upsample2_last",
+            Self::MaxPool2(Order::ChannelsFirst) => "max_pool2",
+            Self::MaxPool2(Order::ChannelsLast) => "max_pool2_last",
+            Self::Relu => "relu",
             Self::Relu6 => "relu6",
             Self::LeakyRelu(_) => "leaky_relu",
         }
@@ -55,22 +63,39 @@ impl Small {
         }
     }
 
-    /// Height and width of the maps that go in, and the shape that comes out. Activations see all numbers as one row.
-    fn shapes(self, x: &Shape) -> Result<(u32, u32, Shape)> {
-        let (height, width, shape) = match self {
-            Self::Relu6 | Self::LeakyRelu(_) => (1, x.elem_count(), x.clone()),
-            Self::Upsample2 => {
-                let (batch, channels, height, width) = x.dims4()?;
-                let shape = (batch, channels, 2 * height, 2 * width);
-                (height, width, shape.into())
-            }
-            Self::MaxPool2 => {
-                let (batch, channels, height, width) = x.dims4()?;
-                let shape = (batch, channels, height / 2, width / 2);
-                (height, width, shape.into())
-            }
+    /// Activations see all numbers as one row.
+    fn sizes(self, x: &Shape) -> Result<Sizes> {
+        let resized = |order: Order, to: fn(usize) -> usize| -> Result<Sizes> {
+            let dims = x.dims4()?;
+            let (height, width, channels, shape) = match (order, dims) {
+                (Order::ChannelsFirst, (batch, channels, height, width)) => {
+                    (height, width, 1, (batch, channels, to(height), to(width)))
+                }
+                (Order::ChannelsLast, (batch, height, width, channels)) => (
+                    height,
+                    width,
+                    channels,
+                    (batch, to(height), to(width), channels),
+                ),
+            };
+            Ok(Sizes {
+                height: height as u32,
+                width: width as u32,
+                channels,
+                output: shape.into(),
+            })
         };
-        if shape.elem_count() == 0 {
+        let sizes = match self {
+            Self::Relu | Self::Relu6 | Self::LeakyRelu(_) => Sizes {
+                height: 1,
+                width: x.elem_count() as u32,
+                channels: 1,
+                output: x.clone(),
+            },
+            Self::Upsample2(order) => resized(order, |side| 2 * side)?,
+            Self::MaxPool2(order) => resized(order, |side| side / 2)?,
+        };
+        if sizes.output.elem_count() == 0 {
             return Err(Error::Argument {
                 operation: self.name(),
                 expected: "an input that gives at least a number",
@@ -79,33 +104,36 @@ impl Small {
             .into());
         }
         counter(self.name(), "the input", x.elem_count())?;
-        Ok((height as u32, width as u32, shape))
+        Ok(sizes)
     }
 
     fn forward<T: Number>(self, x: &CudaStorage, at: &Layout) -> Result<(CudaStorage, Shape)> {
         let device = &x.device;
-        let (height, width, shape) = self.shapes(at.shape())?;
+        let sizes = self.sizes(at.shape())?;
         let x = view::<T>(x, at)?;
-        let mut y = room::<T>(device, shape.elem_count())?;
-        let count = match self {
-            Self::MaxPool2 => shape.elem_count(),
+        let mut y = room::<T>(device, sizes.output.elem_count())?;
+        let steps = match self {
+            Self::MaxPool2(_) => sizes.output.elem_count(),
             _ => x.len(),
-        } as u32;
+        };
+        let steps = sizes.steps::<T>(steps, &[at]);
         let slope = self.slope();
-        let name = format!("{}_forward_{}", self.kernel(), T::SUFFIX);
-        let function = MODULE.function(device, &name)?;
+        let name = format!("{}_forward", self.kernel());
+        let function = MODULE.function(device, &kernel::<T>(&name, steps.wide))?;
         let mut launch = function.builder();
-        launch.arg(&x).arg(&mut y).arg(&count);
-        launch.arg(&height).arg(&width).arg(&slope);
-        // SAFETY: the arguments are those of the forward kernels, in their order; x and y have the shapes that `shapes` gave, and
-        // `count` is the outputs of a pooling, else the inputs.
-        unsafe { launch.launch(grid((blocks(count), 1), THREADS)) }.w()?;
-        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
+        launch.arg(&x).arg(&mut y).arg(&steps.count);
+        launch.arg(&sizes.height).arg(&sizes.width);
+        launch.arg(&steps.packs).arg(&slope);
+        // SAFETY: the arguments are those of the forward kernels, in their order; x and y have the shapes that `sizes` gave, and
+        // the count is the outputs of a pooling, else the inputs.
+        unsafe { launch.launch(grid((blocks(steps.count), 1), THREADS)) }.w()?;
+        let y = CudaStorage::wrap_cuda_slice(y, device.clone());
+        Ok((y, sizes.output))
     }
 
     fn backward<T: Number>(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let device = device(self.name(), x)?;
-        let (height, width, _) = self.shapes(x.shape())?;
+        let sizes = self.sizes(x.shape())?;
         let dy = dy.contiguous()?;
         // Pairs are read as one.
         let dy = if dy.layout().start_offset().is_multiple_of(2) {
@@ -113,19 +141,51 @@ impl Small {
         } else {
             dy.copy()?
         };
+        let steps = sizes.steps::<T>(x.elem_count(), &[x.layout(), dy.layout()]);
         let (x_held, dy_held) = (x.storage_and_layout(), dy.storage_and_layout());
         let (x_view, dy_view) = (view_of::<T>(&x_held)?, view_of::<T>(&dy_held)?);
         let mut dx = room::<T>(&device, x.elem_count())?;
-        let (count, slope) = (x.elem_count() as u32, self.slope());
-        let name = format!("{}_backward_{}", self.kernel(), T::SUFFIX);
-        let function = MODULE.function(&device, &name)?;
+        let slope = self.slope();
+        let name = format!("{}_backward", self.kernel());
+        let function = MODULE.function(&device, &kernel::<T>(&name, steps.wide))?;
         let mut launch = function.builder();
-        launch.arg(&x_view).arg(&dy_view).arg(&mut dx).arg(&count);
-        launch.arg(&height).arg(&width).arg(&slope);
+        launch.arg(&x_view).arg(&dy_view).arg(&mut dx);
+        launch.arg(&steps.count);
+        launch.arg(&sizes.height).arg(&sizes.width);
+        launch.arg(&steps.packs).arg(&slope);
         // SAFETY: the arguments are those of the backward kernels, in their order; dy has the shape of the output, dx that of x, and
-        // `count` is the inputs.
-        unsafe { launch.launch(grid((blocks(count), 1), THREADS)) }.w()?;
+        // the count is the inputs.
+        unsafe { launch.launch(grid((blocks(steps.count), 1), THREADS)) }.w()?;
         Ok(tensor(dx, &device, x.shape()))
+    }
+}
+
+/// What goes in and comes out.
+struct Sizes {
+    height: u32,
+    width: u32,
+    /// That lie side by side: all where they are last, else one.
+    channels: usize,
+    output: Shape,
+}
+
+/// What a kernel goes through.
+struct Steps {
+    wide: bool,
+    count: u32,
+    /// Of a position.
+    packs: u32,
+}
+
+impl Sizes {
+    fn steps<T>(&self, numbers: usize, layouts: &[&Layout]) -> Steps {
+        let wide = wide(self.channels, layouts);
+        let pack = pack::<T>(wide);
+        Steps {
+            wide,
+            count: (numbers / pack) as u32,
+            packs: (self.channels / pack) as u32,
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Convolution.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, Result, Tensor};
+
+use super::Maps;
 
 /// Where a square convolution's kernel is laid on its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +24,9 @@ impl Window {
     }
 }
 
-/// Convolves `x` `[b, inputs, h, w]` with `weight` `[outputs, inputs, side, side]` (f32) and `bias` `[outputs]` (f32).
-/// Differentiable in all three. On the CPU `x` is f32, and `compute` may be BF16 where [`bf16_on_cpu`](super::bf16_on_cpu).
+/// Convolves `x`, maps of `inputs` channels that lie as `maps` says, with `weight` `[outputs, inputs, side, side]` (f32, or
+/// [prepared](Maps::prepare)) and `bias` `[outputs]` (f32). Differentiable in all three. On the CPU `x` is f32, and `maps.compute` may
+/// be BF16 where [`bf16_on_cpu`](super::bf16_on_cpu).
 ///
 /// # Errors
 /// Shapes that do not fit; BF16 on a CPU that cannot; a tensor operation's.
@@ -32,16 +35,19 @@ pub fn conv2d(
     weight: &Tensor,
     bias: Option<&Tensor>,
     window: Window,
-    compute: DType,
+    maps: Maps,
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        return crate::cuda::conv2d(x, weight, bias, window, 1, compute);
+        return crate::cuda::conv2d(x, weight, bias, window, 1, maps);
     }
-    if x.device().is_cpu() {
-        return super::conv_cpu::conv2d(x, weight, bias, window, compute);
-    }
-    plain(x, weight, bias, window, 1)
+    maps.order.around(x, |x| {
+        if x.device().is_cpu() {
+            super::conv_cpu::conv2d(x, weight, bias, window, maps.compute)
+        } else {
+            plain(x, weight, bias, window, 1)
+        }
+    })
 }
 
 pub(super) fn plain(

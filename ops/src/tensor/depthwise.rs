@@ -22,7 +22,8 @@ pub fn depthwise(
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        return crate::cuda::conv2d(x, weight, bias, window, weight.dim(0)?, x.dtype());
+        let maps = super::Maps::channels_first(x.dtype());
+        return crate::cuda::conv2d(x, weight, bias, window, weight.dim(0)?, maps);
     }
     if !on_cpu(x) {
         return plain(x, weight, bias, window, weight.dim(0)?);

@@ -38,6 +38,23 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
     x.clamp(0f32, 6f32)
 }
 
+/// `max(x, 0)`; the gradient is 1 where `x` is positive, else 0, as PyTorch has it (candle's is 1 at 0 too, and takes more passes).
+///
+/// # Errors
+/// A tensor operation's.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if on_cpu(x) {
+        let value = |x: f32| if x < 0.0 { 0.0 } else { x };
+        let gradient = |x: f32, g: f32| if x > 0.0 { g } else { 0.0 };
+        return x.contiguous()?.apply_op1(Each { value, gradient });
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::small(x, crate::cuda::Small::Relu);
+    }
+    x.relu()
+}
+
 /// `x` where it is positive, else `slope * x`.
 ///
 /// # Errors

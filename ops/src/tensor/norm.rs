@@ -4,11 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, D, DType, Error, Layout, Result, Shape, Tensor, bail};
 
-use super::values::{Values, on_cpu, slice};
+use super::{
+    Order,
+    values::{Values, on_cpu, slice},
+};
 use crate::{GroupNorm, norm::Moments};
 
-/// Group normalisation of `x` `[b, c, ...]` (Wu and He 2018; biased variance) with `weight` and `bias` `[c]` (f32), followed by swish,
-/// `x * sigmoid(x)`, where `swish` says so. Statistics are taken in f32 or better. Differentiable in all three.
+/// Group normalisation of maps `x`, which lie in `order` (Wu and He 2018; biased variance), with `weight` and `bias` `[c]` (f32), followed
+/// by swish, `x * sigmoid(x)`, where `swish` says so. Statistics are taken in f32 or better. Differentiable in all three.
 ///
 /// # Errors
 /// `groups` that does not divide the channels; a tensor operation's.
@@ -19,16 +22,21 @@ pub fn group_norm(
     groups: usize,
     eps: f64,
     swish: bool,
+    order: Order,
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        return crate::cuda::group_norm(x, weight, bias, groups, eps, swish);
+        return crate::cuda::group_norm(x, weight, bias, groups, eps, swish, order);
     }
-    Ok(normalised(x, weight, bias, groups, eps, swish)?.y)
+    order.around(
+        x,
+        |x| Ok(normalised(x, weight, bias, groups, eps, swish)?.y),
+    )
 }
 
-/// Batch normalisation of `x` `[b, c, h, w]` by the statistics of this batch (Ioffe and Szegedy 2015; biased variance), with `weight` and
-/// `bias` `[c]` (f32), differentiable in all three; and those statistics, mean and biased variance `[c]` (f32), which carry no gradient.
+/// Batch normalisation of maps `x`, which lie in `order`, by the statistics of this batch (Ioffe and Szegedy 2015; biased variance), with
+/// `weight` and `bias` `[c]` (f32), differentiable in all three; and those statistics, mean and biased variance `[c]` (f32), which carry no
+/// gradient.
 ///
 /// # Errors
 /// Shapes that do not fit; a tensor operation's.
@@ -37,7 +45,13 @@ pub fn batch_norm_train(
     weight: &Tensor,
     bias: &Tensor,
     eps: f64,
+    order: Order,
 ) -> Result<(Tensor, Tensor, Tensor)> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() && order == Order::ChannelsLast {
+        return crate::cuda::batch_norm(x, weight, bias, eps);
+    }
+    let x = order.to_channels_first(x)?;
     let (batch, channels, height, width) = x.dims4()?;
     // A channel of the whole batch is a group of its own.
     let one = x
@@ -46,8 +60,8 @@ pub fn batch_norm_train(
     let Normalised { y, mean, variance } = normalised(&one, weight, bias, channels, eps, false)?;
     let y = y
         .reshape((channels, batch, height, width))?
-        .transpose(0, 1)?
-        .contiguous()?;
+        .transpose(0, 1)?;
+    let y = order.of_channels_first(&y)?.contiguous()?;
     Ok((y, mean, variance))
 }
 

@@ -3,19 +3,26 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::values::{on_cpu, slice};
+use super::{
+    Order,
+    values::{on_cpu, slice},
+};
 
-/// Doubles height and width of `x` `[b, c, h, w]` by repeating. Differentiable.
+/// Doubles height and width of maps `x`, which lie in `order`, by repeating. Differentiable.
 ///
 /// # Errors
 /// A tensor operation's.
-pub fn upsample2(x: &Tensor) -> Result<Tensor> {
-    if on_cpu(x) {
-        return x.contiguous()?.apply_op1(Double);
-    }
+pub fn upsample2(x: &Tensor, order: Order) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        return crate::cuda::small(x, crate::cuda::Small::Upsample2);
+        return crate::cuda::small(x, crate::cuda::Small::Upsample2(order));
+    }
+    order.around(x, doubled)
+}
+
+fn doubled(x: &Tensor) -> Result<Tensor> {
+    if on_cpu(x) {
+        return x.contiguous()?.apply_op1(Double);
     }
     let (batch, channels, height, width) = x.dims4()?;
     x.reshape((batch, channels, height, 1, width, 1))?
@@ -24,18 +31,22 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
         .reshape((batch, channels, 2 * height, 2 * width))
 }
 
-/// The greatest of each 2x2 window of `x` `[b, c, h, w]`; an odd last row or column is dropped, as PyTorch does.
-/// Differentiable; the gradient goes to the greatest, on the CPU to the first of several.
+/// The greatest of each 2x2 window of maps `x`, which lie in `order`; an odd last row or column is dropped, as PyTorch does.
+/// Differentiable; the gradient goes to the greatest, on the CPU and on CUDA to the first of several.
 ///
 /// # Errors
 /// A tensor operation's.
-pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
-    if on_cpu(x) {
-        return x.contiguous()?.apply_op1(Greatest);
-    }
+pub fn max_pool2(x: &Tensor, order: Order) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        return crate::cuda::small(x, crate::cuda::Small::MaxPool2);
+        return crate::cuda::small(x, crate::cuda::Small::MaxPool2(order));
+    }
+    order.around(x, greatest)
+}
+
+fn greatest(x: &Tensor) -> Result<Tensor> {
+    if on_cpu(x) {
+        return x.contiguous()?.apply_op1(Greatest);
     }
     let (batch, channels, height, width) = x.dims4()?;
     let (rows, columns) = (height / 2, width / 2);

@@ -1,17 +1,17 @@
 //! A residual block as one operation: `shortcut(x) + conv2(swish(norm2(conv1(swish(norm1(x))))))`.
 //!
 //! On the CPU a block of one picture is worked through from end to end by one thread, so that what lies between its layers stays in
-//! that thread's cache, and candle keeps one gradient for the block instead of five. Kept for the backward pass is what `conv1` made;
-//! the normalised maps are computed again.
+//! that thread's cache. On CUDA the biases of the convolutions are added on the way of other passes. On both candle keeps one gradient for
+//! the block instead of five. Kept for the backward pass is what `conv1` made; the normalised maps are computed again.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::products::Products;
 use super::values::{Values, on_cpu, slice};
-use super::{Window, add, conv2d, group_norm};
+use super::{Maps, Window, add, conv2d, group_norm};
 use crate::conv_grad::{self, Batch};
 use crate::norm::Moments;
 use crate::{ConvShape, GroupNorm};
@@ -33,28 +33,40 @@ pub struct Residual<'a> {
     pub groups: [usize; 2],
     /// Added to their variances.
     pub eps: f64,
-    /// What products are taken in, as [`conv2d`] takes it.
-    pub compute: DType,
+    /// What its maps are made of.
+    pub maps: Maps,
 }
 
-/// Applies a residual block to `x` `[b, inputs, h, w]`; gives `[b, outputs, h, w]`. Differentiable in `x` and all parameters.
+impl<'a> Residual<'a> {
+    /// In the order of the fields.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &'a Tensor> {
+        let pairs = [self.norm1, self.conv1, self.norm2, self.conv2];
+        pairs.into_iter().chain(self.shortcut).flatten()
+    }
+}
+
+/// Applies a residual block to maps `x` of `inputs` channels; gives maps of `outputs` channels. Differentiable in `x` and all parameters.
 ///
 /// # Errors
 /// Shapes that do not fit; a tensor operation's.
 pub fn residual(x: &Tensor, block: &Residual<'_>) -> Result<Tensor> {
     if on_cpu(x) {
-        return fused(x, block);
+        return block.maps.order.around(x, |x| fused(x, block));
     }
-    let Residual { eps, compute, .. } = *block;
+    #[cfg(feature = "cuda")]
+    if let Some(y) = crate::cuda::residual(x, block)? {
+        return Ok(y);
+    }
+    let Residual { eps, maps, .. } = *block;
     let layer = |x: &Tensor, norm: [&Tensor; 2], groups, conv: [&Tensor; 2]| {
-        let x = group_norm(x, norm[0], norm[1], groups, eps, true)?;
-        conv2d(&x, conv[0], Some(conv[1]), Window::same(1), compute)
+        let x = group_norm(x, norm[0], norm[1], groups, eps, true, maps.order)?;
+        conv2d(&x, conv[0], Some(conv[1]), Window::same(1), maps)
     };
     let h = layer(x, block.norm1, block.groups[0], block.conv1)?;
     let h = layer(&h, block.norm2, block.groups[1], block.conv2)?;
     match block.shortcut {
         Some([weight, bias]) => {
-            let beside = conv2d(x, weight, Some(bias), Window::same(0), compute)?;
+            let beside = conv2d(x, weight, Some(bias), Window::same(0), maps)?;
             add(&beside, &h)
         }
         None => add(x, &h),
@@ -70,15 +82,13 @@ fn fused(x: &Tensor, block: &Residual<'_>) -> Result<Tensor> {
         groups: block.groups,
         eps: block.eps,
         shortcut: block.shortcut.is_some(),
-        products: Products::of(block.compute)?,
+        products: Products::of(block.maps.compute)?,
         kept: Arc::default(),
     };
-    let mut parameters = [block.norm1, block.conv1, block.norm2, block.conv2].concat();
-    parameters.extend(block.shortcut.into_iter().flatten());
     if inputs != outputs && block.shortcut.is_none() {
         bail!("residual: {inputs} channels to {outputs} need a shortcut");
     }
-    for (parameter, expected) in parameters.iter().zip(op.sizes()) {
+    for (parameter, expected) in block.parameters().zip(op.sizes()) {
         if parameter.elem_count() != expected {
             bail!(
                 "residual: expected a parameter of {expected} numbers, got {:?}",
@@ -86,9 +96,9 @@ fn fused(x: &Tensor, block: &Residual<'_>) -> Result<Tensor> {
             );
         }
     }
-    let flat: Vec<Tensor> = parameters
-        .iter()
-        .map(|parameter| parameter.flatten_all())
+    let flat: Vec<Tensor> = block
+        .parameters()
+        .map(Tensor::flatten_all)
         .collect::<Result<_>>()?;
     x.contiguous()?.apply_op2(&Tensor::cat(&flat, 0)?, op)
 }

@@ -3,9 +3,9 @@
 //!
 //! Tensor names are OpenAI's, without `visual.`.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use vqlc_ops::tensor::{Window, add, conv2d};
+use vqlc_ops::tensor::{Maps, Window, add, conv2d};
 
 use super::fold::folded;
 
@@ -109,7 +109,7 @@ struct Conv {
     weight: Tensor,
     bias: Tensor,
     window: Window,
-    compute: DType,
+    maps: Maps,
 }
 
 impl Conv {
@@ -129,12 +129,12 @@ impl Conv {
             weight,
             bias,
             window,
-            compute: vb.dtype(),
+            maps: Maps::channels_first(vb.dtype()),
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        conv2d(x, &self.weight, Some(&self.bias), self.window, self.compute)
+        conv2d(x, &self.weight, Some(&self.bias), self.window, self.maps)
     }
 }
 

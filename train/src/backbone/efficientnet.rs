@@ -5,7 +5,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use vqlc_ops::tensor::{Window, add, conv2d, depthwise, relu6};
+use vqlc_ops::tensor::{Maps, Window, add, conv2d, depthwise, relu6};
 
 use super::fold::folded;
 
@@ -182,7 +182,7 @@ struct Conv {
     weight: Tensor,
     bias: Tensor,
     stride: usize,
-    compute: DType,
+    maps: Maps,
 }
 
 impl Conv {
@@ -199,7 +199,7 @@ impl Conv {
             weight,
             bias,
             stride,
-            compute: vb.dtype(),
+            maps: Maps::channels_first(vb.dtype()),
         })
     }
 
@@ -227,7 +227,7 @@ impl Conv {
         if inputs == 1 && channels > 1 {
             depthwise(x, &self.weight, Some(&self.bias), window)
         } else {
-            conv2d(x, &self.weight, Some(&self.bias), window, self.compute)
+            conv2d(x, &self.weight, Some(&self.bias), window, self.maps)
         }
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
 use vqlc_model::params::Tensors;
-use vqlc_ops::tensor::{Window, conv2d, leaky_relu};
+use vqlc_ops::tensor::{Maps, Window, conv2d, leaky_relu};
 
 use super::norm::{BatchNorm, Statistics};
 use crate::{Error, Params, Result};
@@ -19,7 +19,7 @@ const MAX_LAYERS: usize = 6;
 /// checkpoints. `layers + 1` convolutions have stride 2 but for the last of them; one more makes the logits.
 pub struct Discriminator {
     blocks: Vec<Block>,
-    compute: DType,
+    maps: Maps,
 }
 
 struct Block {
@@ -115,7 +115,7 @@ impl Discriminator {
         }
         Ok(Self {
             blocks,
-            compute: vb.dtype(),
+            maps: Maps::fastest(vb.dtype(), vb.device()),
         })
     }
 
@@ -130,15 +130,15 @@ impl Discriminator {
         } else {
             Statistics::Running
         };
-        let mut x = self.entering(x)?;
+        let mut x = self.maps.enter(x)?;
         for block in &self.blocks {
-            x = block.convolve(&x, self.compute, true)?;
+            x = block.convolve(&x, self.maps, true)?;
             if let Some((_, norm)) = &block.norm {
-                x = norm.frozen(&x, statistics)?;
+                x = norm.frozen(&x, statistics, self.maps.order)?;
             }
             x = block.rectify(x)?;
         }
-        Ok(x.to_dtype(DType::F32)?)
+        Ok(self.maps.leave(&x)?)
     }
 
     /// Logits as [`Self::forward`] with `train`, for the discriminator's own turn: gradients flow to the parameters, and the running
@@ -147,15 +147,15 @@ impl Discriminator {
     /// # Errors
     /// As [`Self::forward`].
     pub fn learn(&mut self, x: &Tensor) -> Result<Tensor> {
-        let mut x = self.entering(x)?;
+        let mut x = self.maps.enter(x)?;
         for block in &mut self.blocks {
-            x = block.convolve(&x, self.compute, false)?;
+            x = block.convolve(&x, self.maps, false)?;
             if let Some((_, norm)) = &mut block.norm {
-                x = norm.learn(&x)?;
+                x = norm.learn(&x, self.maps.order)?;
             }
             x = block.rectify(x)?;
         }
-        Ok(x.to_dtype(DType::F32)?)
+        Ok(self.maps.leave(&x)?)
     }
 
     /// The running statistics, under the names of published checkpoints.
@@ -191,33 +191,18 @@ impl Discriminator {
             .filter_map(|block| block.norm.as_ref())
             .map(|(name, norm)| (name.as_str(), norm))
     }
-
-    /// On CUDA activations have the dtype of the products; on the CPU they stay f32.
-    fn entering(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cuda() {
-            Ok(x.to_dtype(self.compute)?)
-        } else {
-            Ok(x.to_dtype(DType::F32)?)
-        }
-    }
 }
 
 impl Block {
     /// `frozen` cuts the gradient to the parameters, which saves computing it.
-    fn convolve(&self, x: &Tensor, compute: DType, frozen: bool) -> Result<Tensor> {
+    fn convolve(&self, x: &Tensor, maps: Maps, frozen: bool) -> Result<Tensor> {
         let held = |t: &Tensor| if frozen { t.detach() } else { t.clone() };
         let window = Window {
             stride: self.stride,
             padding: (1, 1),
         };
         let bias = self.bias.as_ref().map(held);
-        Ok(conv2d(
-            x,
-            &held(&self.weight),
-            bias.as_ref(),
-            window,
-            compute,
-        )?)
+        Ok(conv2d(x, &held(&self.weight), bias.as_ref(), window, maps)?)
     }
 
     fn rectify(&self, x: Tensor) -> Result<Tensor> {

@@ -9,7 +9,7 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use vqlc_model::{params::Tensors, rng::Rng};
-use vqlc_ops::tensor::conv2d;
+use vqlc_ops::tensor::{Maps, Order, conv2d, relu};
 
 use self::layers::{Net, VGG16};
 use crate::{Error, Result, backbone::weights, files::write_whole};
@@ -24,11 +24,11 @@ const EPS: f64 = 1e-10;
 pub struct Lpips {
     net: &'static Net,
     blocks: Vec<Vec<(Tensor, Tensor)>>,
-    /// A weight for each channel of each block, `[1, c, 1, 1]`.
+    /// A weight for each channel of each block, broadcast over its maps.
     weights: Vec<Tensor>,
     shift: Tensor,
     scale: Tensor,
-    compute: DType,
+    maps: Maps,
 }
 
 impl Lpips {
@@ -78,6 +78,7 @@ impl Lpips {
             Ok(tensor.to_device(device)?.to_dtype(DType::F32)?.detach())
         };
         let net = Net::of(tensors.get("features.0.weight"));
+        let maps = Maps::fastest(compute, device);
         let mut channels = 3;
         let (mut blocks, mut weights) = (Vec::new(), Vec::new());
         for (k, layers) in net.blocks.iter().enumerate() {
@@ -88,11 +89,12 @@ impl Lpips {
                 let weight = take(format!("features.{n}.weight"), &shape)?;
                 channels = weight.dim(0)?;
                 let bias = take(format!("features.{n}.bias"), &[Some(channels)])?;
-                block.push((weight, bias));
+                block.push((maps.prepare(&weight)?, bias));
             }
             blocks.push(block);
             let shape = [Some(1), Some(channels), Some(1), Some(1)];
-            weights.push(take(format!("lin{k}.model.1.weight"), &shape)?);
+            let weight = take(format!("lin{k}.model.1.weight"), &shape)?;
+            weights.push(maps.order.of_channels_first(&weight)?.contiguous()?);
         }
         Ok(Self {
             net,
@@ -100,7 +102,7 @@ impl Lpips {
             weights,
             shift: Tensor::from_slice(&SHIFT, (1, 3, 1, 1), device)?,
             scale: Tensor::from_slice(&SCALE, (1, 3, 1, 1), device)?,
-            compute,
+            maps,
         })
     }
 
@@ -120,11 +122,12 @@ impl Lpips {
     /// # Errors
     /// Shapes that do not fit; a tensor operation's.
     pub fn layers(&self, made: &Tensor, target: &Tensor) -> Result<Tensor> {
-        let (made, target) = (self.features(made)?, self.features(&target.detach())?);
+        let (made, target) = (self.compared(made)?, self.compared(&target.detach())?);
         let mut layers = Vec::new();
         for ((a, b), weight) in made.iter().zip(&target).zip(&self.weights) {
-            let difference = (unit(a)? - unit(b)?)?.sqr()?;
-            let map = difference.broadcast_mul(weight)?.sum(1)?;
+            let order = self.maps.order;
+            let difference = (unit(a, order)? - unit(b, order)?)?.sqr()?;
+            let map = difference.broadcast_mul(weight)?.sum(order.channels())?;
             layers.push(map.flatten_from(1)?.mean(1)?);
         }
         Ok(Tensor::stack(&layers, 1)?)
@@ -146,23 +149,28 @@ impl Lpips {
         Ok(self.distances(made, target)?.mean_all()?)
     }
 
-    /// The compared features of pictures in [-1, 1], `[b, c, h', w']` for each block.
+    /// The compared features of pictures in [-1, 1], `[b, c, h', w']` for each block, f32.
     ///
     /// # Errors
     /// As [`Self::layers`].
     pub fn features(&self, x: &Tensor) -> Result<Vec<Tensor>> {
-        let mut x = x
+        let features = self.compared(x)?;
+        let left = features.iter().map(|map| Ok(self.maps.leave(map)?));
+        left.collect()
+    }
+
+    /// [`Self::features`] as the network makes them.
+    fn compared(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let x = x
             .to_dtype(DType::F32)?
             .broadcast_sub(&self.shift)?
             .broadcast_div(&self.scale)?;
-        if x.device().is_cuda() {
-            x = x.to_dtype(self.compute)?;
-        }
+        let mut x = self.maps.enter(&x)?;
         let mut features = Vec::with_capacity(self.blocks.len());
         for (layers, block) in self.net.blocks.iter().zip(&self.blocks) {
-            x = layers.pool.of(&x)?;
+            x = layers.pool.of(&x, self.maps.order)?;
             for (layer, (weight, bias)) in layers.convs.iter().zip(block) {
-                x = conv2d(&x, weight, Some(bias), layer.window(), self.compute)?.relu()?;
+                x = relu(&conv2d(&x, weight, Some(bias), layer.window(), self.maps)?)?;
             }
             features.push(x.clone());
         }
@@ -205,10 +213,10 @@ pub fn random_weights(path: &Path, seed: u64) -> Result<()> {
 }
 
 /// Features divided by their norm over the channels, f32.
-fn unit(features: &Tensor) -> Result<Tensor> {
+fn unit(features: &Tensor, order: Order) -> Result<Tensor> {
     let features = features.to_dtype(DType::F32)?;
     // The root of 0 has no finite gradient: where all channels are silent the square of EPS stands in, which changes no other norm.
-    let squares = (features.sqr()?.sum_keepdim(1)? + EPS * EPS)?;
+    let squares = (features.sqr()?.sum_keepdim(order.channels())? + EPS * EPS)?;
     Ok(features.broadcast_div(&(squares.sqrt()? + EPS)?)?)
 }
 

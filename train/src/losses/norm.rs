@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
 use vqlc_model::params::Tensors;
+use vqlc_ops::tensor::{Order, batch_norm_train};
 
 use crate::Result;
 
@@ -44,31 +45,40 @@ impl BatchNorm {
         })
     }
 
-    /// `x` `[b, c, h, w]` normalised, in its dtype; gradients flow to it and not to the parameters.
-    pub(super) fn frozen(&self, x: &Tensor, statistics: Statistics) -> Result<Tensor> {
-        let wide = x.to_dtype(DType::F32)?;
-        let (mean, variance) = match statistics {
-            Statistics::Batch => moments(&wide)?,
-            Statistics::Running => (per_channel(&self.mean)?, per_channel(&self.variance)?),
-        };
+    /// Maps `x`, which lie in `order`, normalised, in their dtype; gradients flow to them and not to the parameters.
+    pub(super) fn frozen(
+        &self,
+        x: &Tensor,
+        statistics: Statistics,
+        order: Order,
+    ) -> Result<Tensor> {
         let (weight, bias) = (self.weight.detach(), self.bias.detach());
-        apply(x, &wide, (&mean, &variance), &weight, &bias)
+        if statistics == Statistics::Batch {
+            return Ok(batch_norm_train(x, &weight, &bias, EPS, order)?.0);
+        }
+        let mut shape = [1; 4];
+        shape[order.channels()] = weight.elem_count();
+        let scale = (weight / (&self.variance + EPS)?.sqrt()?)?;
+        let y = x
+            .to_dtype(DType::F32)?
+            .broadcast_sub(&self.mean.reshape(&shape)?)?
+            .broadcast_mul(&scale.reshape(&shape)?)?
+            .broadcast_add(&bias.reshape(&shape)?)?;
+        Ok(y.to_dtype(x.dtype())?)
     }
 
     /// As with a batch's own statistics; gradients flow to the parameters too, and the running statistics move.
-    pub(super) fn learn(&mut self, x: &Tensor) -> Result<Tensor> {
-        let wide = x.to_dtype(DType::F32)?;
-        let (mean, variance) = moments(&wide)?;
-        let count = (wide.elem_count() / wide.dim(1)?) as f64;
+    pub(super) fn learn(&mut self, x: &Tensor, order: Order) -> Result<Tensor> {
+        let (y, mean, variance) = batch_norm_train(x, &self.weight, &self.bias, EPS, order)?;
+        let count = (x.elem_count() / mean.elem_count()) as f64;
         let unbias = count / (count - 1.0).max(1.0);
         let moved = |old: &Tensor, new: &Tensor, factor: f64| -> Result<Tensor> {
-            let new = (new.detach().flatten_all()? * (MOMENTUM * factor))?;
-            Ok(((old * (1.0 - MOMENTUM))? + new)?)
+            Ok(((old * (1.0 - MOMENTUM))? + (new * (MOMENTUM * factor))?)?)
         };
         self.mean = moved(&self.mean, &mean, 1.0)?;
         self.variance = moved(&self.variance, &variance, unbias)?;
         self.batches += 1;
-        apply(x, &wide, (&mean, &variance), &self.weight, &self.bias)
+        Ok(y)
     }
 
     pub(super) fn state(&self) -> Result<[(&'static str, Tensor); 3]> {
@@ -107,30 +117,4 @@ impl BatchNorm {
         (self.mean, self.variance) = (mean, variance);
         Ok(())
     }
-}
-
-/// Mean and biased variance over all but the channels, `[1, c, 1, 1]`.
-fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
-    let mean = x.mean_keepdim((0, 2, 3))?;
-    let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
-    Ok((mean, variance))
-}
-
-fn apply(
-    x: &Tensor,
-    wide: &Tensor,
-    (mean, variance): (&Tensor, &Tensor),
-    weight: &Tensor,
-    bias: &Tensor,
-) -> Result<Tensor> {
-    let scale = (per_channel(weight)? / (variance + EPS)?.sqrt()?)?;
-    let y = wide
-        .broadcast_sub(mean)?
-        .broadcast_mul(&scale)?
-        .broadcast_add(&per_channel(bias)?)?;
-    Ok(y.to_dtype(x.dtype())?)
-}
-
-fn per_channel(values: &Tensor) -> Result<Tensor> {
-    Ok(values.reshape((1, (), 1, 1))?)
 }

@@ -2,7 +2,12 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use vqlc_ops::tensor::{self, Window};
+use vqlc_ops::tensor::{self, Maps, Order, Window};
+
+/// What the network whose parameters these are makes its maps of.
+pub(super) fn maps(vb: &VarBuilder) -> Maps {
+    Maps::fastest(vb.dtype(), vb.device())
+}
 
 /// A square convolution with bias.
 #[derive(Debug)]
@@ -10,7 +15,7 @@ pub(super) struct Conv {
     weight: Tensor,
     bias: Tensor,
     window: Window,
-    compute: candle_core::DType,
+    maps: Maps,
 }
 
 impl Conv {
@@ -53,16 +58,23 @@ impl Conv {
         init: Init,
         vb: &VarBuilder,
     ) -> Result<Self> {
+        let maps = maps(vb);
+        let weight = vb.get_with_hints((outputs, inputs, side, side), "weight", init)?;
         Ok(Self {
-            weight: vb.get_with_hints((outputs, inputs, side, side), "weight", init)?,
+            weight: maps.prepare(&weight)?,
             bias: vb.get_with_hints(outputs, "bias", init)?,
             window,
-            compute: vb.dtype(),
+            maps,
         })
     }
 
+    /// How its maps lie.
+    pub(super) fn order(&self) -> Order {
+        self.maps.order
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        tensor::conv2d(x, &self.weight, Some(&self.bias), self.window, self.compute)
+        tensor::conv2d(x, &self.weight, Some(&self.bias), self.window, self.maps)
     }
 }
 
@@ -79,6 +91,7 @@ pub(super) struct GroupNorm {
     groups: usize,
     eps: f64,
     swish: bool,
+    order: Order,
 }
 
 impl GroupNorm {
@@ -99,11 +112,13 @@ impl GroupNorm {
             groups,
             eps,
             swish,
+            order: maps(vb).order,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (&self.weight, &self.bias);
-        tensor::group_norm(x, weight, bias, self.groups, self.eps, self.swish)
+        let (groups, eps, swish) = (self.groups, self.eps, self.swish);
+        tensor::group_norm(x, weight, bias, groups, eps, swish, self.order)
     }
 }

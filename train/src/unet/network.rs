@@ -1,12 +1,12 @@
 //! The network.
 
-use candle_core::{DType, Error, Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use vqlc_ops::tensor::upsample2;
+use vqlc_ops::tensor::{Maps, upsample2};
 
 use super::{
     UnetConfig,
-    layers::{Conv, GroupNorm},
+    layers::{Conv, GroupNorm, maps},
     residual::ResidualBlock,
     time::TimeEmbedding,
     transformer::Transformer,
@@ -27,7 +27,7 @@ pub struct Unet {
     up: Vec<Sequence>,
     norm: GroupNorm,
     out: Conv,
-    compute: DType,
+    maps: Maps,
 }
 
 impl Unet {
@@ -64,7 +64,7 @@ impl Unet {
             up: way_up(&config, width, &mut kept, &vb.pp("output_blocks"))?,
             norm: GroupNorm::swish(config.groups, last, &vb.pp("out.0"))?,
             out: Conv::zero(last, config.channels, 3, &vb.pp("out.2"))?,
-            compute: vb.dtype(),
+            maps: maps(vb),
             config,
         })
     }
@@ -93,12 +93,7 @@ impl Denoiser for Unet {
             time: self.time.forward(t)?,
             context: self.classes.index_select(classes, 0)?.unsqueeze(1)?,
         };
-        // On CUDA activations have the dtype of the products; on the CPU they stay f32.
-        let mut x = if x.device().is_cuda() {
-            x.to_dtype(self.compute)?
-        } else {
-            x.clone()
-        };
+        let mut x = self.maps.enter(x)?;
         let mut kept = Vec::with_capacity(self.down.len());
         for sequence in &self.down {
             x = sequence.forward(&x, &given)?;
@@ -106,11 +101,10 @@ impl Denoiser for Unet {
         }
         x = self.middle.forward(&x, &given)?;
         for (sequence, beside) in self.up.iter().zip(kept.iter().rev()) {
-            x = sequence.forward(&Tensor::cat(&[&x, beside], 1)?, &given)?;
+            let both = Tensor::cat(&[&x, beside], self.maps.order.channels())?;
+            x = sequence.forward(&both, &given)?;
         }
-        self.out
-            .forward(&self.norm.forward(&x)?)?
-            .to_dtype(DType::F32)
+        self.maps.leave(&self.out.forward(&self.norm.forward(&x)?)?)
     }
 
     fn null(&self) -> u32 {
@@ -207,7 +201,7 @@ impl Sequence {
             Part::Conv(conv) => conv.forward(&x),
             Part::Residual(block) => block.forward(&x, &given.time),
             Part::Transformer(transformer) => transformer.forward(&x, &given.context),
-            Part::Double(conv) => conv.forward(&upsample2(&x)?),
+            Part::Double(conv) => conv.forward(&upsample2(&x, conv.order())?),
         })
     }
 }

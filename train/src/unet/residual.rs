@@ -41,11 +41,12 @@ impl ResidualBlock {
         })
     }
 
-    /// `x` `[b, inputs, h, w]` at `time` `[b, 4 base]`; gives `[b, outputs, h, w]`.
+    /// Maps `x` of `inputs` channels at `time` `[b, 4 base]`; gives maps of `outputs` channels.
     pub(super) fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
         let h = self.conv1.forward(&self.norm1.forward(x)?)?;
         let time = self.time.forward(time)?.to_dtype(h.dtype())?;
-        let h = h.broadcast_add(&time.unsqueeze(2)?.unsqueeze(3)?)?;
+        let [rows, columns] = self.conv1.order().plane();
+        let h = h.broadcast_add(&time.unsqueeze(rows)?.unsqueeze(columns)?)?;
         let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
         match &self.shortcut {
             Some(shortcut) => tensor::add(&shortcut.forward(x)?, &h),

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use vqlc_ops::tensor;
+use vqlc_ops::tensor::{self, Order};
 
 use super::{
     UnetConfig,
@@ -31,13 +31,17 @@ impl Transformer {
         })
     }
 
-    /// `x` `[b, width, h, w]`, `context` `[b, s, context]`; gives the shape of `x`.
+    /// Maps `x` of `width` channels, `context` `[b, s, context]`; gives the shape of `x`.
     pub(super) fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
         let entered = self.enter.forward(&self.norm.forward(x)?)?;
-        let tokens = entered.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+        // A token is a position with all its channels.
+        let order = self.enter.order();
+        let last = Order::ChannelsLast.of_channels_first(&order.to_channels_first(&entered)?)?;
+        let tokens = last.flatten(1, 2)?.contiguous()?;
         let tokens = self.block.forward(&tokens.to_dtype(DType::F32)?, context)?;
-        let map = tokens.to_dtype(x.dtype())?.transpose(1, 2)?.contiguous()?;
-        tensor::add(x, &self.leave.forward(&map.reshape(x.shape())?)?)
+        let map = tokens.to_dtype(x.dtype())?.reshape(last.shape())?;
+        let map = order.of_channels_first(&Order::ChannelsLast.to_channels_first(&map)?)?;
+        tensor::add(x, &self.leave.forward(&map.contiguous()?)?)
     }
 }
 

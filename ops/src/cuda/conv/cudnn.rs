@@ -1,12 +1,12 @@
-//! The three passes of a convolution in cuDNN, NCHW. f32 is multiplied as f32 (no TF32); bf16 is multiplied by tensor cores and summed
-//! in f32. Algorithms come from cuDNN's heuristic, once for each shape, and are ones that give the same bits every time.
+//! The three passes of a convolution in cuDNN. f32 is multiplied as f32 (no TF32); bf16 is multiplied by tensor cores and summed in f32.
+//! Algorithms come from cuDNN's heuristic, once for each shape, and are ones that give the same bits every time.
 
 #![allow(unsafe_code)]
 
 use std::{cell::RefCell, collections::HashMap, hash::Hash, rc::Rc, sync::Arc};
 
 use candle_core::{
-    CudaDevice, DType, Error as CandleError, Result,
+    CudaDevice, DType, Error as CandleError, Result, Shape,
     cuda_backend::{
         DeviceId,
         cudarc::{
@@ -19,7 +19,7 @@ use candle_core::{
                     cudnnConvolutionFwdAlgo_t as ForwardAlgorithm,
                     cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
                     cudnnMathType_t::{CUDNN_FMA_MATH, CUDNN_TENSOR_OP_MATH},
-                    cudnnTensorFormat_t::CUDNN_TENSOR_NCHW,
+                    cudnnTensorFormat_t::{CUDNN_TENSOR_NCHW, CUDNN_TENSOR_NHWC},
                 },
             },
             driver::{CudaSlice, CudaView},
@@ -27,17 +27,22 @@ use candle_core::{
     },
 };
 
-use crate::cuda::{
-    Error,
-    kernels::{Number, room},
+use crate::{
+    cuda::{
+        Error,
+        kernels::{Number, room},
+    },
+    tensor::Order,
 };
 
-/// The sizes of a convolution. All fit an `i32`.
+/// The sizes of a convolution, which all fit an `i32`, and how its maps lie. A weight lies as maps do, [outputs, inputs, h, w] or
+/// [outputs, h, w, inputs].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Geometry {
-    pub(super) batch: usize,
+    pub(super) order: Order,
+    batch: usize,
     inputs: usize,
-    pub(super) outputs: usize,
+    outputs: usize,
     input: [usize; 2],
     output: [usize; 2],
     kernel: [usize; 2],
@@ -47,7 +52,9 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
+    /// Of `x` `[b, c, h, w]` and a weight `[outputs, c / groups, h', w']`, whatever the order.
     pub(super) fn new(
+        order: Order,
         x: &[usize],
         weight: &[usize],
         stride: usize,
@@ -83,6 +90,7 @@ impl Geometry {
             .into());
         }
         Ok(Self {
+            order,
             batch,
             inputs,
             outputs,
@@ -95,19 +103,24 @@ impl Geometry {
         })
     }
 
-    /// Shape of the output.
+    /// The output `[b, c, h, w]`, whatever the order.
     pub(super) fn output(&self) -> [usize; 4] {
         [self.batch, self.outputs, self.output[0], self.output[1]]
     }
 
-    /// Numbers in a plane of the output.
-    pub(super) fn area(&self) -> usize {
-        self.output[0] * self.output[1]
+    /// Shape of the output, in its order.
+    pub(super) fn shape(&self) -> Shape {
+        let [batch, channels, height, width] = self.output();
+        match self.order {
+            Order::ChannelsFirst => (batch, channels, height, width).into(),
+            Order::ChannelsLast => (batch, height, width, channels).into(),
+        }
     }
 }
 
-/// Algorithm and bytes of workspace, found once for each dtype and shape.
-type Chosen<A> = RefCell<HashMap<(DType, Geometry), (A, usize)>>;
+/// Algorithm and bytes of workspace, or why there is none, found once for each dtype and shape.
+type Chosen<A> = RefCell<HashMap<(DType, Geometry), Found<A>>>;
+type Found<A> = std::result::Result<(A, usize), CudnnError>;
 
 struct Context {
     cudnn: Arc<Cudnn>,
@@ -141,67 +154,162 @@ fn wrap(error: CudnnError) -> CandleError {
     CandleError::Cuda(Box::new(error)).bt()
 }
 
-struct Descriptors<T> {
+/// A convolution as cuDNN sees it.
+struct Described<T> {
     conv: ConvDescriptor<f32>,
     x: TensorDescriptor<T>,
     weight: FilterDescriptor<T>,
     y: TensorDescriptor<T>,
 }
 
-fn descriptors<T: Number>(
-    cudnn: &Arc<Cudnn>,
-    geometry: &Geometry,
-) -> std::result::Result<Descriptors<T>, CudnnError> {
-    // `Geometry::new` saw to it that all fit.
-    let int = |size: usize| size as i32;
-    let (padding, stride) = (int(geometry.padding), int(geometry.stride));
-    let mut conv =
-        cudnn.create_conv2d::<f32>([padding; 2], [stride; 2], [1; 2], CUDNN_CROSS_CORRELATION)?;
-    conv.set_math_type(match T::DTYPE {
-        DType::F32 => CUDNN_FMA_MATH,
-        _ => CUDNN_TENSOR_OP_MATH,
-    })?;
-    conv.set_group_count(int(geometry.groups))?;
-    let ([height, width], [rows, columns]) = (geometry.input, geometry.kernel);
-    let x = [geometry.batch, geometry.inputs, height, width].map(int);
-    let each = geometry.inputs / geometry.groups;
-    let weight = [geometry.outputs, each, rows, columns].map(int);
-    Ok(Descriptors {
-        conv,
-        x: cudnn.create_4d_tensor(CUDNN_TENSOR_NCHW, x)?,
-        weight: cudnn.create_4d_filter(CUDNN_TENSOR_NCHW, weight)?,
-        y: cudnn.create_4d_tensor(CUDNN_TENSOR_NCHW, geometry.output().map(int))?,
-    })
+impl<T: Number> Described<T> {
+    fn new(cudnn: &Arc<Cudnn>, geometry: &Geometry) -> std::result::Result<Self, CudnnError> {
+        // `Geometry::new` saw to it that all fit.
+        let int = |size: usize| size as i32;
+        let (padding, stride) = (int(geometry.padding), int(geometry.stride));
+        let mut conv = cudnn.create_conv2d::<f32>(
+            [padding; 2],
+            [stride; 2],
+            [1; 2],
+            CUDNN_CROSS_CORRELATION,
+        )?;
+        conv.set_math_type(match T::DTYPE {
+            DType::F32 => CUDNN_FMA_MATH,
+            _ => CUDNN_TENSOR_OP_MATH,
+        })?;
+        conv.set_group_count(int(geometry.groups))?;
+        // Sizes are given as NCHW whatever the format.
+        let format = match geometry.order {
+            Order::ChannelsFirst => CUDNN_TENSOR_NCHW,
+            Order::ChannelsLast => CUDNN_TENSOR_NHWC,
+        };
+        let ([height, width], [rows, columns]) = (geometry.input, geometry.kernel);
+        let x = [geometry.batch, geometry.inputs, height, width].map(int);
+        let each = geometry.inputs / geometry.groups;
+        let weight = [geometry.outputs, each, rows, columns].map(int);
+        Ok(Self {
+            conv,
+            x: cudnn.create_4d_tensor(format, x)?,
+            weight: cudnn.create_4d_filter(format, weight)?,
+            y: cudnn.create_4d_tensor(format, geometry.output().map(int))?,
+        })
+    }
+
+    fn forward(&self) -> ConvForward<'_, T, f32, T> {
+        ConvForward {
+            conv: &self.conv,
+            x: &self.x,
+            w: &self.weight,
+            y: &self.y,
+        }
+    }
+
+    fn data(&self) -> ConvBackwardData<'_, T, f32, T> {
+        ConvBackwardData {
+            conv: &self.conv,
+            dx: &self.x,
+            w: &self.weight,
+            dy: &self.y,
+        }
+    }
+
+    fn filter(&self) -> ConvBackwardFilter<'_, T, f32, T> {
+        ConvBackwardFilter {
+            conv: &self.conv,
+            x: &self.x,
+            dw: &self.weight,
+            dy: &self.y,
+        }
+    }
 }
 
-/// The algorithm for this shape and room for its workspace. `pick` asks the heuristic, `size` for the bytes an algorithm works with,
-/// and `steady` names the algorithm to take in place of one whose sums have no fixed order.
+/// The algorithm for this shape and the bytes it works with. `pick` asks the heuristic, `size` for the bytes, and `steady` names the
+/// algorithm to take in place of one whose sums have no fixed order.
 fn choose<T: Number, A: Copy>(
-    device: &CudaDevice,
     chosen: &Chosen<A>,
     geometry: &Geometry,
     pick: impl FnOnce() -> std::result::Result<A, CudnnError>,
     size: impl Fn(A) -> std::result::Result<usize, CudnnError>,
     steady: impl FnOnce(A) -> A,
-) -> Result<(A, Option<CudaSlice<u8>>)> {
+) -> Found<A> {
     let key = (T::DTYPE, *geometry);
     let known = chosen.borrow().get(&key).copied();
-    let (algorithm, bytes) = match known {
-        Some(known) => known,
-        None => {
-            let picked = pick().map_err(wrap)?;
+    known.unwrap_or_else(|| {
+        let found = pick().and_then(|picked| {
             let wanted = steady(picked);
             // Where the steady one does not serve this shape, the heuristic's choice stands.
-            let found = match size(wanted) {
-                Ok(bytes) => (wanted, bytes),
-                Err(_) => (picked, size(picked).map_err(wrap)?),
-            };
-            chosen.borrow_mut().insert(key, found);
-            found
-        }
+            let bytes = size(wanted).map(|bytes| (wanted, bytes));
+            bytes.or_else(|_| Ok((picked, size(picked)?)))
+        });
+        chosen.borrow_mut().insert(key, found);
+        found
+    })
+}
+
+impl Context {
+    fn forward<T: Number>(&self, geometry: &Geometry, d: &Described<T>) -> Found<ForwardAlgorithm> {
+        let pass = d.forward();
+        choose::<T, _>(
+            &self.forward,
+            geometry,
+            || pass.pick_algorithm(),
+            |algorithm| pass.get_workspace_size(algorithm),
+            |picked| picked,
+        )
+    }
+
+    fn data<T: Number>(&self, geometry: &Geometry, d: &Described<T>) -> Found<DataAlgorithm> {
+        use DataAlgorithm as A;
+        let pass = d.data();
+        choose::<T, _>(
+            &self.data,
+            geometry,
+            || pass.pick_algorithm(),
+            |algorithm| pass.get_workspace_size(algorithm),
+            |picked| match picked {
+                A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 => A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+                picked => picked,
+            },
+        )
+    }
+
+    fn filter<T: Number>(&self, geometry: &Geometry, d: &Described<T>) -> Found<FilterAlgorithm> {
+        use FilterAlgorithm as A;
+        let pass = d.filter();
+        choose::<T, _>(
+            &self.filter,
+            geometry,
+            || pass.pick_algorithm(),
+            |algorithm| pass.get_workspace_size(algorithm),
+            |picked| match picked {
+                A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 | A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3 => {
+                    A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1
+                }
+                picked => picked,
+            },
+        )
+    }
+}
+
+/// Whether cuDNN has an algorithm for this convolution and, where they are asked for, its gradients.
+pub(super) fn serves<T: Number>(
+    device: &CudaDevice,
+    geometry: &Geometry,
+    gradients: bool,
+) -> Result<bool> {
+    let context = context(device)?;
+    let Ok(described) = Described::<T>::new(&context.cudnn, geometry) else {
+        return Ok(false);
     };
-    let workspace = (bytes > 0).then(|| room::<u8>(device, bytes)).transpose()?;
-    Ok((algorithm, workspace))
+    let forward = context.forward(geometry, &described).is_ok();
+    Ok(forward
+        && (!gradients
+            || (context.data(geometry, &described).is_ok()
+                && context.filter(geometry, &described).is_ok())))
+}
+
+fn workspace(device: &CudaDevice, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
+    (bytes > 0).then(|| room::<u8>(device, bytes)).transpose()
 }
 
 /// `y` = `x` convolved with `weight`.
@@ -213,34 +321,13 @@ pub(super) fn forward<T: Number>(
     y: &mut CudaSlice<T>,
 ) -> Result<()> {
     let context = context(device)?;
-    let described = descriptors::<T>(&context.cudnn, geometry).map_err(wrap)?;
-    let pass = ConvForward {
-        conv: &described.conv,
-        x: &described.x,
-        w: &described.weight,
-        y: &described.y,
-    };
-    let (algorithm, mut workspace) = choose::<T, _>(
-        device,
-        &context.forward,
-        geometry,
-        || pass.pick_algorithm(),
-        |algorithm| pass.get_workspace_size(algorithm),
-        |picked| picked,
-    )?;
+    let described = Described::<T>::new(&context.cudnn, geometry).map_err(wrap)?;
+    let (algorithm, bytes) = context.forward(geometry, &described).map_err(wrap)?;
+    let mut room = workspace(device, bytes)?;
+    let (pass, scale) = (described.forward(), (T::ONE, T::ZERO));
     // SAFETY: all three are as long as the descriptors say: x and weight were checked when `geometry` was made of their shapes, and
     // y was made for `geometry.output()`. The workspace has the size that was asked for.
-    unsafe {
-        pass.launch(
-            algorithm,
-            workspace.as_mut(),
-            (T::ONE, T::ZERO),
-            x,
-            weight,
-            y,
-        )
-    }
-    .map_err(wrap)
+    unsafe { pass.launch(algorithm, room.as_mut(), scale, x, weight, y) }.map_err(wrap)
 }
 
 /// `dx`, from the gradient `dy` of the output.
@@ -251,38 +338,13 @@ pub(super) fn backward_data<T: Number>(
     dy: &CudaView<'_, T>,
     dx: &mut CudaSlice<T>,
 ) -> Result<()> {
-    use DataAlgorithm as A;
     let context = context(device)?;
-    let described = descriptors::<T>(&context.cudnn, geometry).map_err(wrap)?;
-    let pass = ConvBackwardData {
-        conv: &described.conv,
-        dx: &described.x,
-        w: &described.weight,
-        dy: &described.y,
-    };
-    let (algorithm, mut workspace) = choose::<T, _>(
-        device,
-        &context.data,
-        geometry,
-        || pass.pick_algorithm(),
-        |algorithm| pass.get_workspace_size(algorithm),
-        |picked| match picked {
-            A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 => A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
-            picked => picked,
-        },
-    )?;
+    let described = Described::<T>::new(&context.cudnn, geometry).map_err(wrap)?;
+    let (algorithm, bytes) = context.data(geometry, &described).map_err(wrap)?;
+    let mut room = workspace(device, bytes)?;
+    let (pass, scale) = (described.data(), (T::ONE, T::ZERO));
     // SAFETY: as in `forward`; dx was made as long as x.
-    unsafe {
-        pass.launch(
-            algorithm,
-            workspace.as_mut(),
-            (T::ONE, T::ZERO),
-            dx,
-            weight,
-            dy,
-        )
-    }
-    .map_err(wrap)
+    unsafe { pass.launch(algorithm, room.as_mut(), scale, dx, weight, dy) }.map_err(wrap)
 }
 
 /// `dw`, from the gradient `dy` of the output.
@@ -293,29 +355,11 @@ pub(super) fn backward_filter<T: Number>(
     dy: &CudaView<'_, T>,
     dw: &mut CudaSlice<T>,
 ) -> Result<()> {
-    use FilterAlgorithm as A;
     let context = context(device)?;
-    let described = descriptors::<T>(&context.cudnn, geometry).map_err(wrap)?;
-    let pass = ConvBackwardFilter {
-        conv: &described.conv,
-        x: &described.x,
-        dw: &described.weight,
-        dy: &described.y,
-    };
-    let (algorithm, mut workspace) = choose::<T, _>(
-        device,
-        &context.filter,
-        geometry,
-        || pass.pick_algorithm(),
-        |algorithm| pass.get_workspace_size(algorithm),
-        |picked| match picked {
-            A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 | A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3 => {
-                A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1
-            }
-            picked => picked,
-        },
-    )?;
+    let described = Described::<T>::new(&context.cudnn, geometry).map_err(wrap)?;
+    let (algorithm, bytes) = context.filter(geometry, &described).map_err(wrap)?;
+    let mut room = workspace(device, bytes)?;
+    let (pass, scale) = (described.filter(), (T::ONE, T::ZERO));
     // SAFETY: as in `forward`; dw was made as long as the weight, and dy has the shape of the output.
-    unsafe { pass.launch(algorithm, workspace.as_mut(), (T::ONE, T::ZERO), x, dw, dy) }
-        .map_err(wrap)
+    unsafe { pass.launch(algorithm, room.as_mut(), scale, x, dw, dy) }.map_err(wrap)
 }

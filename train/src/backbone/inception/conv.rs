@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use vqlc_ops::tensor::{Window, conv2d};
+use vqlc_ops::tensor::{Maps, Window, conv2d, relu};
 
 use crate::backbone::fold::folded;
 
@@ -78,6 +78,13 @@ impl Conv {
                 &shifted
             }
         };
-        conv2d(x, &self.weight, Some(&self.bias), self.window, DType::F32)?.relu()
+        let maps = Maps::channels_first(DType::F32);
+        relu(&conv2d(
+            x,
+            &self.weight,
+            Some(&self.bias),
+            self.window,
+            maps,
+        )?)
     }
 }

@@ -19,7 +19,7 @@ use vqlc_model::{
     image::Rgb,
     params::{StrictParams, Tensors},
 };
-use vqlc_ops::tensor::{Window, conv2d};
+use vqlc_ops::tensor::{Maps, Window, conv2d};
 
 use self::{
     blocks::{Block, Layer},
@@ -156,7 +156,8 @@ impl InceptionV3 {
         let (weight, bias) = &self.classifier;
         // A convolution of single positions: its sums have one order, whatever the number of pictures.
         let positions = pool.reshape((pool.dim(0)?, FEATURES, 1, 1))?;
-        let logits = conv2d(&positions, weight, None, Window::same(0), DType::F32)?;
+        let maps = Maps::channels_first(DType::F32);
+        let logits = conv2d(&positions, weight, None, Window::same(0), maps)?;
         let logits = logits.flatten_from(1)?;
         Ok(InceptionOutput {
             pool,

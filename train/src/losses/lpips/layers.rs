@@ -1,7 +1,7 @@
 //! The networks that LPIPS is built on, layer by layer.
 
 use candle_core::{Result, Tensor};
-use vqlc_ops::tensor::{Window, max_pool2, max_pool3};
+use vqlc_ops::tensor::{Order, Window, max_pool2, max_pool3};
 
 /// A network's convolutions up to its last rectifier. Each is followed by one; the output of each block's last is compared.
 pub(super) struct Net {
@@ -87,16 +87,16 @@ impl Net {
 }
 
 impl Pool {
-    pub(super) fn of(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn of(&self, x: &Tensor, order: Order) -> Result<Tensor> {
         match self {
             Self::None => Ok(x.clone()),
-            Self::Two => max_pool2(x),
+            Self::Two => max_pool2(x, order),
             Self::Three => {
                 let window = Window {
                     stride: 2,
                     padding: (0, 0),
                 };
-                max_pool3(x, window)
+                order.around(x, |x| max_pool3(x, window))
             }
         }
     }

@@ -1,0 +1,443 @@
+//! A residual block as one operation.
+//!
+//! Between its layers there are no gradients of candle's, which are each cleared and added to. Where channels are last, the bias of the
+//! first convolution is added by the normalisation behind it, and that of the second with what lies beside. Kept for the backward pass is what
+//! the first convolution made; the normalised maps are computed again.
+
+use std::sync::OnceLock;
+
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor,
+    backend::BackendStorage,
+    cuda_backend::cudarc::driver::{CudaSlice, CudaView},
+};
+use half::bf16;
+
+use super::{
+    Error,
+    conv::{CHANNELS, Conv, bias},
+    kernels::{Number, tensor, view, view_of},
+    norm::{Norm, Parameters, Stats},
+};
+use crate::tensor::{Order, Residual};
+
+const NAME: &str = "residual on CUDA";
+
+/// As [`tensor::residual`](crate::tensor::residual); none where it is not for this: a tensor that is not on CUDA, numbers of channels that
+/// fill no packs, or an order that cuDNN does not take.
+pub(crate) fn residual(x: &Tensor, block: &Residual<'_>) -> Result<Option<Tensor>> {
+    if !x.device().is_cuda() {
+        return Ok(None);
+    }
+    let (order, compute) = (block.maps.order, block.maps.compute);
+    let x = x.to_dtype(compute)?.contiguous()?;
+    let gradients = x.track_op() || block.parameters().any(Tensor::track_op);
+    let Some(block_op) = Block::new(&x, block, gradients)? else {
+        return Ok(None);
+    };
+    // Weights of convolutions as these read them, and numbers by channel.
+    let mut parameters = Vec::new();
+    for parameter in block.parameters() {
+        parameters.push(match parameter.rank() {
+            4 => order
+                .of_channels_first(&parameter.to_dtype(compute)?)?
+                .contiguous()?,
+            _ => parameter.to_dtype(DType::F32)?.contiguous()?,
+        });
+    }
+    if !gradients {
+        let op = Inference {
+            block: block_op,
+            parameters,
+        };
+        return x.apply_op1_no_bwd(&op).map(Some);
+    }
+    let shapes = parameters.iter().map(|p| p.shape().clone()).collect();
+    let flat = |rank: fn(usize) -> bool| {
+        let of_rank = parameters.iter().filter(|p| rank(p.rank()));
+        let flat: Vec<Tensor> = of_rank.map(Tensor::flatten_all).collect::<Result<_>>()?;
+        Tensor::cat(&flat, 0)
+    };
+    let (numbers, weights) = (flat(|rank| rank == 1)?, flat(|rank| rank == 4)?);
+    let op = Training {
+        block: block_op,
+        shapes,
+        kept: OnceLock::new(),
+    };
+    x.apply_op3(&numbers, &weights, op).map(Some)
+}
+
+/// The layers of a block of known sizes.
+struct Block {
+    order: Order,
+    norms: [Norm; 2],
+    convs: [Conv; 2],
+    shortcut: Option<Conv>,
+}
+
+/// What the forward pass leaves for the backward pass.
+struct Kept {
+    /// What the first convolution made; where channels are last, without its bias.
+    middle: Tensor,
+    stats: [Stats; 2],
+}
+
+/// A parameter's numbers. They come in the order of [`Residual`]'s fields.
+type Part<'a> = (&'a CudaStorage, Layout);
+
+impl Block {
+    fn new(x: &Tensor, block: &Residual<'_>, gradients: bool) -> Result<Option<Self>> {
+        let order = block.maps.order;
+        let (batch, inputs, height, width) = order.to_channels_first(x)?.dims4()?;
+        let outputs = block.conv1[0].dim(0)?;
+        let fits = inputs == outputs || block.shortcut.is_some();
+        if !fits {
+            return Err(Error::Argument {
+                operation: NAME,
+                expected: "a shortcut where the number of channels changes",
+                got: format!("{inputs} to {outputs} channels"),
+            }
+            .into());
+        }
+        let whole = inputs.is_multiple_of(CHANNELS) && outputs.is_multiple_of(CHANNELS);
+        // Weights lie one behind the other, where only those of whole packs begin where cuDNN may read by packs.
+        if !whole {
+            return Ok(None);
+        }
+        let input = [batch, inputs, height, width];
+        let output = [batch, outputs, height, width];
+        let conv = |x: [usize; 4], weight: &Tensor| Conv::same(order, x, weight.dims());
+        let convs = [conv(input, block.conv1[0])?, conv(output, block.conv2[0])?];
+        let shortcut = block
+            .shortcut
+            .map(|[weight, _]| conv(input, weight))
+            .transpose()?;
+        if order == Order::ChannelsLast {
+            for conv in convs.iter().chain(&shortcut) {
+                if !conv.is_served(x, gradients)? {
+                    return Ok(None);
+                }
+            }
+        }
+        let biases = [block.conv1[1], block.conv2[1]].into_iter();
+        for bias in biases.chain(block.shortcut.map(|[_, bias]| bias)) {
+            if bias.dims() != [outputs] {
+                return Err(Error::Argument {
+                    operation: NAME,
+                    expected: "a bias for each output",
+                    got: format!("{:?}", bias.dims()),
+                }
+                .into());
+            }
+        }
+        let norm = |at: usize| Norm {
+            groups: block.groups[at],
+            eps: block.eps as f32,
+            swish: true,
+            order,
+        };
+        let norms = [norm(0), norm(1)];
+        norms[0].check(inputs, block.norm1)?;
+        norms[1].check(outputs, block.norm2)?;
+        Ok(Some(Self {
+            order,
+            norms,
+            convs,
+            shortcut,
+        }))
+    }
+
+    /// The block's output, and what its backward pass needs.
+    fn forward<T: Number>(
+        &self,
+        x: (&CudaStorage, &Layout),
+        parts: &[Part<'_>],
+    ) -> Result<(CudaSlice<T>, Kept)> {
+        let device = &x.0.device;
+        let part = |at: usize| parts.get(at).ok_or_else(Error::no_forward);
+        let numbers = |at: usize| -> Result<CudaView<'_, f32>> {
+            let (storage, layout) = part(at)?;
+            view(storage, layout)
+        };
+        let weight = |at: usize| -> Result<(&CudaStorage, &Layout)> {
+            let (storage, layout) = part(at)?;
+            Ok((*storage, layout))
+        };
+        let first = Parameters {
+            weight: &numbers(0)?,
+            bias: &numbers(1)?,
+            before: None,
+        };
+        let (normal, of_first) = self.norms[0].forward::<T>(x, first)?;
+        let normal = CudaStorage::wrap_cuda_slice(normal, device.clone());
+        let [conv1, conv2] = &self.convs;
+        let mut middle = conv1.products::<T>((&normal, &whole(x.1)), weight(2)?)?;
+        drop(normal);
+        let bias1 = numbers(3)?;
+        let before = match self.order {
+            Order::ChannelsFirst => {
+                bias::add(
+                    device,
+                    &mut middle,
+                    conv1.output(),
+                    self.order,
+                    &bias1,
+                    None,
+                )?;
+                None
+            }
+            Order::ChannelsLast => Some(&bias1),
+        };
+        let middle = tensor(middle, device, conv1.shape());
+        let second = Parameters {
+            weight: &numbers(4)?,
+            bias: &numbers(5)?,
+            before,
+        };
+        let (normal, of_second) =
+            with_storage(&middle, |middle| self.norms[1].forward::<T>(middle, second))?;
+        let normal = CudaStorage::wrap_cuda_slice(normal, device.clone());
+        let mut y = conv2.products::<T>((&normal, &whole(middle.layout())), weight(6)?)?;
+        drop(normal);
+        let bias2 = numbers(7)?;
+        match &self.shortcut {
+            None => {
+                let beside = Some((view::<T>(x.0, x.1)?, x.1));
+                bias::add(device, &mut y, conv2.output(), self.order, &bias2, beside)?;
+            }
+            Some(shortcut) => {
+                let mut short = shortcut.products::<T>(x, weight(8)?)?;
+                let output = conv2.output();
+                bias::add(device, &mut short, output, self.order, &numbers(9)?, None)?;
+                let beside = Some((short.slice(..), middle.layout()));
+                bias::add(device, &mut y, output, self.order, &bias2, beside)?;
+            }
+        }
+        let stats = [of_first, of_second];
+        Ok((y, Kept { middle, stats }))
+    }
+
+    /// The gradients of x and of all parameters, in their order, from that of the output. All are contiguous.
+    fn backward<T: Number>(
+        &self,
+        x: &Tensor,
+        parameters: &[Tensor],
+        kept: &Kept,
+        dy: &Tensor,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let parameter = |at: usize| parameters.get(at).ok_or_else(Error::no_forward);
+        let [conv1, conv2] = &self.convs;
+        let middle = &kept.middle;
+        let bias1 = parameter(3)?.storage_and_layout();
+        let bias1 = view_of::<f32>(&bias1)?;
+        let before = (self.order == Order::ChannelsLast).then_some(&bias1);
+
+        // One layer: the convolution, then the normalisation before it.
+        let layer = |which: usize, x: &Tensor, conv: &Conv, dy: &Tensor, before| {
+            let first = 4 * which;
+            let (norm, stats) = (&self.norms[which], &kept.stats[which]);
+            let (weight, bias) = (parameter(first)?, parameter(first + 1)?);
+            let (weight, bias) = (weight.storage_and_layout(), bias.storage_and_layout());
+            let numbers = Parameters {
+                weight: &view_of(&weight)?,
+                bias: &view_of(&bias)?,
+                before,
+            };
+            let normal = with_storage(x, |x| norm.again::<T>(x, numbers, stats))?;
+            let normal = tensor(normal, &super::kernels::device(NAME, x)?, x.shape());
+            let kernel = parameter(first + 2)?;
+            let of_kernel = conv.of_weight::<T>(&normal, kernel.shape(), dy)?;
+            drop(normal);
+            let of_bias = conv.of_bias::<T>(dy)?;
+            let of_normal = conv.of_x::<T>(x.shape(), kernel, dy)?;
+            let [dx, dweight, dbias] = norm.backward::<T>(x, numbers, stats, &of_normal)?;
+            Ok::<_, candle_core::Error>((dx, [dweight, dbias, of_kernel, of_bias]))
+        };
+        let (of_middle, second) = layer(1, middle, conv2, dy, before)?;
+        let (dx, first) = layer(0, x, conv1, &of_middle, None)?;
+        let of_second_bias = second[3].clone();
+        let mut gradients = Vec::from(first);
+        gradients.extend(second);
+        let Some(shortcut) = &self.shortcut else {
+            return Ok(((dx + dy)?, gradients));
+        };
+        let kernel = parameter(8)?;
+        gradients.push(shortcut.of_weight::<T>(x, kernel.shape(), dy)?);
+        gradients.push(of_second_bias);
+        Ok((
+            (dx + shortcut.of_x::<T>(x.shape(), kernel, dy)?)?,
+            gradients,
+        ))
+    }
+}
+
+/// The layout of new numbers of this shape.
+fn whole(like: &Layout) -> Layout {
+    Layout::contiguous(like.shape())
+}
+
+/// What lies in a tensor on CUDA.
+fn with_storage<R>(
+    x: &Tensor,
+    operation: impl FnOnce((&CudaStorage, &Layout)) -> Result<R>,
+) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cuda(storage) => operation((storage, layout)),
+        _ => Err(Error::on_cpu(NAME).into()),
+    }
+}
+
+/// A block whose parameters are known.
+struct Inference {
+    block: Block,
+    parameters: Vec<Tensor>,
+}
+
+impl Inference {
+    fn forward<T: Number>(&self, x: (&CudaStorage, &Layout)) -> Result<CudaStorage> {
+        let held: Vec<_> = self
+            .parameters
+            .iter()
+            .map(Tensor::storage_and_layout)
+            .collect();
+        let mut parts = Vec::new();
+        for (storage, layout) in &held {
+            match &**storage {
+                Storage::Cuda(storage) => parts.push((storage, (*layout).clone())),
+                _ => return Err(Error::on_cpu(NAME).into()),
+            }
+        }
+        let (y, _) = self.block.forward::<T>(x, &parts)?;
+        Ok(CudaStorage::wrap_cuda_slice(y, x.0.device.clone()))
+    }
+}
+
+impl CustomOp1 for Inference {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        Err(Error::on_cpu(NAME).into())
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, x_at: &Layout) -> Result<(CudaStorage, Shape)> {
+        let y = match x.dtype() {
+            DType::F32 => self.forward::<f32>((x, x_at))?,
+            DType::BF16 => self.forward::<bf16>((x, x_at))?,
+            other => return Err(Error::dtype(NAME, other).into()),
+        };
+        Ok((y, self.block.convs[1].shape()))
+    }
+}
+
+/// A block with gradients: of x, of the numbers that there are for each channel (f32), and of the convolutions' weights, both one behind the
+/// other.
+struct Training {
+    block: Block,
+    /// Of the parameters, in their order.
+    shapes: Vec<Shape>,
+    kept: OnceLock<Kept>,
+}
+
+impl Training {
+    /// Each parameter: whether it is a convolution's weight, and where in its row it begins.
+    fn places(&self) -> impl Iterator<Item = (bool, usize, &Shape)> {
+        let mut begins = [0; 2];
+        self.shapes.iter().map(move |shape| {
+            let of_weight = shape.rank() == 4;
+            let begin = &mut begins[usize::from(of_weight)];
+            let here = *begin;
+            *begin += shape.elem_count();
+            (of_weight, here, shape)
+        })
+    }
+
+    fn forward<T: Number>(
+        &self,
+        x: (&CudaStorage, &Layout),
+        numbers: (&CudaStorage, &Layout),
+        weights: (&CudaStorage, &Layout),
+    ) -> Result<CudaStorage> {
+        let parts: Vec<Part<'_>> = self
+            .places()
+            .map(|(of_weight, begin, shape)| {
+                let (storage, row) = if of_weight { weights } else { numbers };
+                let begin = row.start_offset() + begin;
+                (storage, Layout::contiguous_with_offset(shape, begin))
+            })
+            .collect();
+        let (y, kept) = self.block.forward::<T>(x, &parts)?;
+        // An operation is applied once, so nothing is there yet.
+        let _ = self.kept.set(kept);
+        Ok(CudaStorage::wrap_cuda_slice(y, x.0.device.clone()))
+    }
+}
+
+impl CustomOp3 for Training {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Err(Error::on_cpu(NAME).into())
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_at: &Layout,
+        numbers: &CudaStorage,
+        numbers_at: &Layout,
+        weights: &CudaStorage,
+        weights_at: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, numbers) = ((x, x_at), (numbers, numbers_at));
+        let weights = (weights, weights_at);
+        let y = match x.0.dtype() {
+            DType::F32 => self.forward::<f32>(x, numbers, weights)?,
+            DType::BF16 => self.forward::<bf16>(x, numbers, weights)?,
+            other => return Err(Error::dtype(NAME, other).into()),
+        };
+        Ok((y, self.block.convs[1].shape()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        numbers: &Tensor,
+        weights: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let kept = self.kept.get().ok_or_else(Error::no_forward)?;
+        let (x, dy) = (x.detach(), dy.detach().contiguous()?);
+        let (rows, mut parameters) = ([numbers.detach(), weights.detach()], Vec::new());
+        for (of_weight, begin, shape) in self.places() {
+            let row = &rows[usize::from(of_weight)];
+            let parameter = row.narrow(0, begin, shape.elem_count())?;
+            parameters.push(parameter.reshape(shape)?);
+        }
+        let (dx, gradients) = match x.dtype() {
+            DType::F32 => self.block.backward::<f32>(&x, &parameters, kept, &dy)?,
+            DType::BF16 => self.block.backward::<bf16>(&x, &parameters, kept, &dy)?,
+            other => return Err(Error::dtype(NAME, other).into()),
+        };
+        let mut flat = [Vec::new(), Vec::new()];
+        for ((of_weight, ..), gradient) in self.places().zip(&gradients) {
+            flat[usize::from(of_weight)].push(gradient.flatten_all()?);
+        }
+        let [numbers, weights] = flat;
+        let (numbers, weights) = (Tensor::cat(&numbers, 0)?, Tensor::cat(&weights, 0)?);
+        Ok((Some(dx), Some(numbers), Some(weights)))
+    }
+}
