@@ -4,7 +4,10 @@ use std::{path::Path, sync::OnceLock};
 
 use candle_core::{Device, Module as _, Tensor};
 use rayon::prelude::*;
-use vqlc_ops::{NearestIndex, tensor::upload};
+use vqlc_ops::{
+    NearestIndex,
+    tensor::{download, upload},
+};
 
 use crate::{
     DeviceSpec, Error, ModelDigests, Precision, Result, VqganConfig,
@@ -192,8 +195,9 @@ impl Tokenizer {
         expect_multiple("cols", cols, 1)?;
         expect_len("ids", ids.len(), &[batch, rows, cols])?;
         self.each_or_batch(ids, batch, rows * cols, |ids, batch| {
-            let pixels = self.decode_tensor(&self.lookup(ids, batch, rows, cols)?)?;
-            Ok(pixels.flatten_all()?.to_vec1()?)
+            Ok(download(
+                &self.decode_tensor(&self.lookup(ids, batch, rows, cols)?)?,
+            )?)
         })
     }
 

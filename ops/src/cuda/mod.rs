@@ -11,7 +11,7 @@ mod open;
 mod residual;
 mod rows;
 mod small;
-mod upload;
+mod transfer;
 
 pub(crate) use assign::assign;
 pub(crate) use attention::attention;
@@ -22,7 +22,7 @@ pub(crate) use open::open;
 pub(crate) use residual::residual;
 pub(crate) use rows::{cross_entropy, rows_backward, rows_forward};
 pub(crate) use small::{Small, small};
-pub(crate) use upload::upload;
+pub(crate) use transfer::{download, upload};
 
 /// What goes wrong on the way to a GPU only. Within a candle error.
 #[derive(Debug, thiserror::Error)]

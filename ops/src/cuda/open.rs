@@ -20,7 +20,8 @@ pub(crate) fn open(index: usize) -> Result<Device> {
     // Candle's usual device has a queue for each thread: what one thread made another could read before it is there, and both would share the
     // room that cuBLAS works in.
     let device = CudaDevice::new_with_stream(index)?;
-    // SAFETY: this is the device's only stream, so that all work is done in the order in which it was asked for without events.
+    // SAFETY: all work is done in the one stream, in the order in which it was asked for, without events. The others there are, of
+    // copies (`transfer`), have their own.
     unsafe { device.disable_event_tracking() };
     keep_freed_memory(&device)?;
     Ok(Device::Cuda(device))

@@ -18,7 +18,7 @@ mod products;
 mod resample;
 mod residual;
 mod rows;
-mod upload;
+mod transfer;
 mod values;
 
 pub use assign::assign;
@@ -35,4 +35,4 @@ pub use pool::{average_pool3, max_pool3};
 pub use resample::{max_pool2, upsample2};
 pub use residual::{Residual, residual};
 pub use rows::{gelu, softmax, standardise};
-pub use upload::{Number, upload};
+pub use transfer::{Number, download, upload};

@@ -1,9 +1,11 @@
-//! The network on random pictures and random ids.
+//! The network on random pictures and random ids. On a GPU these lie there already: what brings pictures and ids there is at work beside
+//! the network, and is measured with it by a whole `vqlc compress` or `decompress`.
 
 use std::{hint::black_box, time::Duration};
 
 use anyhow::ensure;
 use vqlc_model::{DeviceSpec, Precision, Tokenizer, VqganConfig, rng::Rng};
+use vqlc_ops::tensor::upload;
 
 use super::{BenchArgs, Measured, What, measure, random_ids};
 use crate::default_model;
@@ -61,8 +63,13 @@ impl Network {
     }
 
     fn detail(&self) -> String {
+        let place = if self.tokenizer.device().is_cpu() {
+            ""
+        } else {
+            ", from and to its memory"
+        };
         format!(
-            "{}, {}x{} pixels, batch {}, {}",
+            "{}, {}x{} pixels, batch {}, {}{place}",
             self.name, self.side, self.side, self.batch, self.precision
         )
     }
@@ -72,6 +79,10 @@ impl Network {
         let pixels: Vec<f32> = (0..self.batch * 3 * self.side * self.side)
             .map(|_| (2.0 * rng.uniform() - 1.0) as f32)
             .collect();
+        let device = self.tokenizer.device();
+        let there = (!device.is_cpu())
+            .then(|| upload(&pixels[..], (self.batch, 3, self.side, self.side), device))
+            .transpose()?;
         measure(
             What::Encode,
             "pictures",
@@ -79,10 +90,12 @@ impl Network {
             self.batch as f64,
             budget,
             || {
-                black_box(
-                    self.tokenizer
+                black_box(match &there {
+                    Some(there) => self.tokenizer.encode_tensor(there)?,
+                    None => self
+                        .tokenizer
                         .encode(&pixels, self.batch, self.side, self.side)?,
-                );
+                });
                 Ok(())
             },
         )
@@ -91,6 +104,10 @@ impl Network {
     pub(super) fn decode(&self, budget: Duration) -> anyhow::Result<Measured> {
         let grid = self.side / self.tokenizer.factor();
         let ids = random_ids(3, self.batch * grid * grid, self.tokenizer.codebook_size());
+        let device = self.tokenizer.device();
+        let there = (!device.is_cpu())
+            .then(|| self.tokenizer.lookup(&ids, self.batch, grid, grid))
+            .transpose()?;
         measure(
             What::Decode,
             "pictures",
@@ -98,7 +115,15 @@ impl Network {
             self.batch as f64,
             budget,
             || {
-                black_box(self.tokenizer.decode(&ids, self.batch, grid, grid)?);
+                match &there {
+                    Some(there) => {
+                        black_box(self.tokenizer.decode_tensor(there)?);
+                        device.synchronize()?;
+                    }
+                    None => {
+                        black_box(self.tokenizer.decode(&ids, self.batch, grid, grid)?);
+                    }
+                }
                 Ok(())
             },
         )

@@ -1,4 +1,4 @@
-//! The pipeline of decompress: this thread unpacks ids and runs the network, other threads compress and write the pictures.
+//! The pipeline of decompress: this thread unpacks ids, others run the network, and others compress and write the pictures.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,38 +77,65 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
     pub(super) fn run(&self) -> anyhow::Result<Done> {
         let done = Mutex::new(Done::default());
         let failure = Mutex::new(None);
+        let failed = |err| {
+            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(err);
+        };
         let (sender, receiver) = bounded::<Pixels>(self.threads);
-        let decoded = thread::scope(|scope| {
+        let (batches, batch_receiver) = bounded::<Vec<Ids>>(0);
+        // While one batch comes back from a GPU the next is in it.
+        let lanes = if self.tokenizer.device().is_cpu() {
+            1
+        } else {
+            2
+        };
+        thread::scope(|scope| {
             for _ in 0..self.threads {
                 let receiver = receiver.clone();
-                let (done, failure) = (&done, &failure);
-                scope.spawn(move || {
-                    if let Err(err) = self.write_all(receiver, done) {
-                        failure
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .get_or_insert(err);
-                    }
-                });
+                scope.spawn(|| self.write_all(receiver, &done).unwrap_or_else(failed));
             }
-            drop(receiver);
-            let decoded = self.decode_all(&sender, &done, &failure);
-            // The writers end when nothing more can come.
-            drop(sender);
-            decoded
+            for _ in 0..lanes {
+                let (receiver, sender) = (batch_receiver.clone(), sender.clone());
+                scope.spawn(|| self.decode_all(receiver, sender).unwrap_or_else(failed));
+            }
+            // Each stage ends when nothing more can come, or nothing more is taken.
+            drop((receiver, batch_receiver, sender));
+            let has_failed = || {
+                let failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                failure.is_some()
+            };
+            self.gather_all(batches, &done, has_failed)
+                .unwrap_or_else(failed);
         });
-        if let Some(err) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(err);
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(err) => Err(err),
+            None => Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner)),
         }
-        decoded?;
-        Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Runs the network over batches until there are no more.
     fn decode_all(
         &self,
-        sender: &Sender<Pixels>,
+        batches: Receiver<Vec<Ids>>,
+        sender: Sender<Pixels>,
+    ) -> anyhow::Result<()> {
+        for batch in batches {
+            for pixels in self.decode(batch)? {
+                if sender.send(pixels).is_err() {
+                    // The writers have gone, and said why.
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks records into batches.
+    fn gather_all(
+        &self,
+        batches: Sender<Vec<Ids>>,
         done: &Mutex<Done>,
-        failure: &Mutex<Option<anyhow::Error>>,
+        has_failed: impl Fn() -> bool,
     ) -> anyhow::Result<()> {
         let mut records = self.plan.records();
         let mut held = None;
@@ -134,18 +161,12 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
                 memory = memory.saturating_add(need);
                 batch.push(next);
             }
-            let failed = failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_some();
-            if batch.is_empty() || failed || interrupt::requested() {
+            if batch.is_empty() || has_failed() || interrupt::requested() {
                 return Ok(());
             }
-            for pixels in self.decode(batch)? {
-                if sender.send(pixels).is_err() {
-                    // The writers have gone, and said why.
-                    return Ok(());
-                }
+            if batches.send(batch).is_err() {
+                // The network has gone, and said why.
+                return Ok(());
             }
         }
     }

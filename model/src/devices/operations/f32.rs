@@ -88,12 +88,16 @@ impl Suite<'_> {
             .map(|numbers| upload(numbers))
             .collect::<Result<_>>()?;
         for (turn, (sent, there)) in sent.iter().zip(there).enumerate() {
-            let wrong = there.to_vec1::<f32>()? != *sent;
-            self.made.push(Comparison {
-                key: format!("upload {turn} of {COUNT}"),
-                error: f64::from(u8::from(wrong)),
-                limit: 0.0,
-            });
+            for (way, back) in [
+                ("upload", there.to_vec1::<f32>()?),
+                ("download", tensor::download(&there)?),
+            ] {
+                self.made.push(Comparison {
+                    key: format!("{way} {turn} of {COUNT}"),
+                    error: f64::from(u8::from(back != *sent)),
+                    limit: 0.0,
+                });
+            }
         }
         Ok(())
     }

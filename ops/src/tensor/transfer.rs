@@ -1,4 +1,4 @@
-//! Numbers on their way to a device.
+//! Numbers on their way to a device and back.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ impl Number for f32 {}
 impl Number for u32 {}
 
 /// A tensor of `values`, row-major, on `device`. On CUDA they go through pinned memory: this thread goes on as soon as they lie there, and
-/// the copy is made when its turn in the GPU's queue comes.
+/// they are copied while the GPU works on what it was asked for before.
 ///
 /// # Errors
 /// A shape of another size; no room.
@@ -36,4 +36,16 @@ pub fn upload<'a, T: Number>(
         Cow::Borrowed(values) => Tensor::from_slice(values, shape, device),
         Cow::Owned(values) => Tensor::from_vec(values, shape, device),
     }
+}
+
+/// The numbers of `x` (f32), row-major. On CUDA they come through pinned memory, while the GPU goes on with what other threads ask of it.
+///
+/// # Errors
+/// Another dtype; no room.
+pub fn download(x: &Tensor) -> Result<Vec<f32>> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::download(x);
+    }
+    x.flatten_all()?.to_vec1()
 }
