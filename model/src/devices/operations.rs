@@ -36,6 +36,7 @@ pub fn compare(device: &Device) -> Result<Vec<Comparison>> {
             suite.convolutions(compute, limit, order)?;
             suite.normalisations(compute, limit, order)?;
             suite.sizes(compute, limit, order)?;
+            suite.distances(compute, limit, order)?;
         }
         suite.depthwise(compute, limit)?;
         suite.attention(compute, limit)?;
@@ -277,6 +278,24 @@ impl Suite<'_> {
                 around(order, &t[0].to_dtype(compute)?, |x| {
                     tensor::max_pool2(x, order)
                 })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// LPIPS's, of numbers as rectifiers leave them.
+    fn distances(&mut self, compute: DType, limit: f64, order: Order) -> Result<()> {
+        for x in [[2, 64, 20, 20], [3, 20, 5, 9], [1, 512, 4, 4]] {
+            let shapes: [&[usize]; 3] = [&x, &x, &x[1..2]];
+            let name = format!("unit_distances {x:?}{}", said(order));
+            self.check(&name, compute, limit, &shapes, |t, compute| {
+                let maps = |t: &Tensor| {
+                    let maps = tensor::relu(&t.to_dtype(compute)?)?;
+                    order.of_channels_first(&maps)?.contiguous()
+                };
+                let y = tensor::unit_distances(&maps(&t[0])?, &maps(&t[1])?, &t[2], order)?;
+                // It has one gradient only.
+                beside(&y, &t[1..])
             })?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 mod assign;
 mod attention;
 mod conv;
+mod distance;
 mod kernels;
 mod nearest;
 mod norm;
@@ -16,6 +17,7 @@ mod transfer;
 pub(crate) use assign::assign;
 pub(crate) use attention::attention;
 pub(crate) use conv::conv2d;
+pub(crate) use distance::unit_distances;
 pub(crate) use nearest::nearest;
 pub(crate) use norm::{batch_norm, group_norm};
 pub(crate) use open::open;

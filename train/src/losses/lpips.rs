@@ -9,7 +9,7 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use vqlc_model::{params::Tensors, rng::Rng};
-use vqlc_ops::tensor::{Maps, Order, conv2d, relu};
+use vqlc_ops::tensor::{Maps, conv2d, relu, unit_distances};
 
 use self::layers::{Net, VGG16};
 use crate::{Error, Result, backbone::weights, files::write_whole};
@@ -17,14 +17,12 @@ use crate::{Error, Result, backbone::weights, files::write_whole};
 /// What pictures in [-1, 1] are shifted and scaled by, per colour.
 const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
 const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
-/// Added to the norm that features are divided by.
-const EPS: f64 = 1e-10;
 
 /// The distance's network. Its weights are not trained.
 pub struct Lpips {
     net: &'static Net,
     blocks: Vec<Vec<(Tensor, Tensor)>>,
-    /// A weight for each channel of each block, broadcast over its maps.
+    /// A weight for each channel of each block, `[c]`.
     weights: Vec<Tensor>,
     shift: Tensor,
     scale: Tensor,
@@ -93,8 +91,7 @@ impl Lpips {
             }
             blocks.push(block);
             let shape = [Some(1), Some(channels), Some(1), Some(1)];
-            let weight = take(format!("lin{k}.model.1.weight"), &shape)?;
-            weights.push(maps.order.of_channels_first(&weight)?.contiguous()?);
+            weights.push(take(format!("lin{k}.model.1.weight"), &shape)?.flatten_all()?);
         }
         Ok(Self {
             net,
@@ -125,10 +122,7 @@ impl Lpips {
         let (made, target) = (self.compared(made)?, self.compared(&target.detach())?);
         let mut layers = Vec::new();
         for ((a, b), weight) in made.iter().zip(&target).zip(&self.weights) {
-            let order = self.maps.order;
-            let difference = (unit(a, order)? - unit(b, order)?)?.sqr()?;
-            let map = difference.broadcast_mul(weight)?.sum(order.channels())?;
-            layers.push(map.flatten_from(1)?.mean(1)?);
+            layers.push(unit_distances(a, b, weight, self.maps.order)?);
         }
         Ok(Tensor::stack(&layers, 1)?)
     }
@@ -210,14 +204,6 @@ pub fn random_weights(path: &Path, seed: u64) -> Result<()> {
     let bytes =
         safetensors::serialize(tensors, None).map_err(|e| Error::malformed(path, e.to_string()))?;
     write_whole(path, &bytes)
-}
-
-/// Features divided by their norm over the channels, f32.
-fn unit(features: &Tensor, order: Order) -> Result<Tensor> {
-    let features = features.to_dtype(DType::F32)?;
-    // The root of 0 has no finite gradient: where all channels are silent the square of EPS stands in, which changes no other norm.
-    let squares = (features.sqr()?.sum_keepdim(order.channels())? + EPS * EPS)?;
-    Ok(features.broadcast_div(&(squares.sqrt()? + EPS)?)?)
 }
 
 #[cfg(test)]
