@@ -6,7 +6,7 @@
 #
 #     parity    vqlc selftest: every operation against the CPU, and reference tensors
 #     peers     the same work in PyTorch: train, encode, decode, nearest, K-means
-#     network   encode and decode, pictures/s, in f32 and bf16
+#     network   encode and decode, pictures/s, in f32 and bf16, by the order of channels; whole compress and decompress
 #     ids       the share of ids that differ between the CPU, the GPU and the GPU in bf16, on held-out pictures
 #     kernels   nearest entry, assignment of K-means
 #     train     training at the peers' sizes, pictures/s and ms a step, with codebooks of 1,000 to 200,000 entries
@@ -83,6 +83,8 @@ measure() {
 parity() {
   if [[ -d $reference ]]; then
     measure "$vqlc" selftest --device cuda --reference "$reference"
+    # The networks of the reference are f32, whose channels come first unless it is said.
+    measure env VQLC_CHANNELS=last "$vqlc" selftest --device cuda --reference "$reference"
   else
     say "no reference tensors in $reference"
     measure "$vqlc" selftest --device cuda
@@ -108,9 +110,14 @@ network() {
     measure "$vqlc" bench --device cuda --precision "$precision" --only encode,decode --ch 128 --batch 64
     measure "$vqlc" bench --device cuda --precision "$precision" --only encode,decode --ch 128 --batch 1
   done
-  # Whole runs: reading and resizing beside the network.
-  measure "$vqlc" compress --device cuda --precision bf16 --batch 64 --force --quiet --json "$images" "$out/images.vqt"
-  rm -f "$out/images.vqt"
+  # What the order of channels gives.
+  measure env VQLC_CHANNELS=first "$vqlc" bench --device cuda --precision bf16 --only encode,decode --ch 128 --batch 64
+  # Whole runs: reading, resizing and writing beside the network.
+  local folder
+  folder=$(mktemp -d)
+  measure "$vqlc" compress --device cuda --precision bf16 --batch 64 --quiet --json "$images" "$folder/images.vqt"
+  measure "$vqlc" decompress --device cuda --precision bf16 --batch 64 --quiet --json "$folder/images.vqt" "$folder/images"
+  rm -rf "$folder"
 }
 
 ids() {
@@ -140,6 +147,8 @@ train() {
   for codes in 100000 1000 16384 200000; do
     measure "$vqlc" bench --device cuda --precision bf16 --only train --ch 128 --batch 64 --codes "$codes" --seconds 20
   done
+  # What the order of channels gives.
+  measure env VQLC_CHANNELS=first "$vqlc" bench --device cuda --precision bf16 --only train --ch 128 --batch 64 --seconds 20
 }
 
 gpt() {

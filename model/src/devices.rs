@@ -8,12 +8,18 @@ pub mod operations;
 use candle_core::{Device, Tensor};
 
 use crate::{
-    DeviceSpec, Result, Tokenizer,
+    DeviceSpec, Precision, Result, Tokenizer,
     file::{ModelFile, values},
 };
 
-/// Largest relative difference of latents and pixels, `||a - b|| / ||b||`, that rounding explains.
-pub const LIMIT: f64 = 1e-3;
+/// Largest relative difference of latents and pixels, `||a - b|| / ||b||`, that rounding explains: of sums, and of all that is multiplied in
+/// some dozens of layers. A fault makes it of the order of 1.
+fn limit(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 1e-3,
+        Precision::Bf16 => 0.1,
+    }
+}
 
 /// How far the results of a device are from the CPU's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,12 +34,15 @@ pub struct DeviceComparison {
     pub latent_error: f64,
     /// The same for the pixels decoded from the CPU's ids.
     pub pixel_error: f64,
+    /// The largest of both that rounding explains.
+    pub limit: f64,
 }
 
 impl DeviceComparison {
-    /// Whether everything is within [`LIMIT`] and only near ties differ (NaN is a failure).
+    /// Whether everything is within the limit and only near ties differ (NaN is a failure).
     pub fn passed(&self) -> bool {
-        self.latent_error <= LIMIT && self.pixel_error <= LIMIT && self.near_ties == self.ids_differ
+        let worst_is = |limit| self.latent_error <= limit && self.pixel_error <= limit;
+        worst_is(self.limit) && self.near_ties == self.ids_differ
     }
 }
 
@@ -76,21 +85,21 @@ impl NearestOnDevice {
     }
 }
 
-/// Encodes `pixels` (`[batch, 3, height, width]` f32 in [-1, 1], sides multiples of the factor) on `device` and on the CPU,
-/// and decodes the CPU's ids on both.
+/// Encodes `pixels` (`[batch, 3, height, width]` f32 in [-1, 1], sides multiples of the factor) on `device` in `precision` and on the CPU in
+/// f32, and decodes the CPU's ids on both.
 ///
 /// # Errors
 /// A device that cannot be used, or the tokenizer's.
 pub fn compare(
     model: &ModelFile,
-    device: DeviceSpec,
+    (device, precision): (DeviceSpec, Precision),
     pixels: &[f32],
     batch: usize,
     height: usize,
     width: usize,
 ) -> Result<DeviceComparison> {
     let cpu = Tokenizer::new(model, &Device::Cpu)?;
-    let other = Tokenizer::new(model, &device.open()?)?;
+    let other = Tokenizer::with_precision(model, &device.open()?, precision)?;
     let latent = |tokenizer: &Tokenizer| -> Result<(Vec<f32>, Vec<u32>)> {
         let z = tokenizer.latent(&Tensor::from_slice(
             pixels,
@@ -126,6 +135,7 @@ pub fn compare(
         near_ties,
         latent_error: relative(&other_z, &z),
         pixel_error: relative(&other_pixels, &cpu_pixels),
+        limit: limit(precision),
     })
 }
 
@@ -171,7 +181,8 @@ mod tests {
         let pixels: Vec<f32> = (0..2 * 3 * 32 * 16)
             .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
             .collect();
-        let found = compare(&model, DeviceSpec::Cpu, &pixels, 2, 32, 16).unwrap();
+        let cpu = (DeviceSpec::Cpu, Precision::F32);
+        let found = compare(&model, cpu, &pixels, 2, 32, 16).unwrap();
         assert!(found.passed(), "{found:?}");
         assert_eq!(
             (found.ids, found.ids_differ, found.latent_error),
@@ -191,6 +202,7 @@ mod tests {
             near_ties: 0,
             latent_error: 0.0,
             pixel_error: 0.0,
+            limit: 1e-3,
         };
         assert!(!found.passed());
         assert!(

@@ -7,11 +7,21 @@ use std::{
 
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
+use vqlc_ops::tensor::Maps;
 
 use crate::{Error, Result, rng::Rng};
 
 /// Named tensors, in byte order of their names.
 pub type Tensors = BTreeMap<String, Tensor>;
+
+/// What the network whose parameters come from `vb` makes its maps of: products in the builder's dtype, the order the
+/// [fastest](Maps::fastest) on its device.
+///
+/// # Errors
+/// As [`Maps::fastest`].
+pub fn maps(vb: &VarBuilder) -> candle_core::Result<Maps> {
+    Maps::fastest(vb.dtype(), vb.device())
+}
 
 /// Hands given tensors to a network under construction; a missing or mis-shaped one is an error, and so is one left over.
 pub struct StrictParams {

@@ -282,6 +282,18 @@ fn depthwise_refuses_what_does_not_fit() {
     assert!(tensor::add(&x, &random(2, &[1, 4, 6, 5])).is_err());
 }
 
+#[test]
+fn relu_has_no_slope_at_zero_and_keeps_what_is_no_number() {
+    let x = Var::new(&[-1f32, 0.0, 2.0, f32::NAN], &Device::Cpu).unwrap();
+    let y = tensor::relu(&x).unwrap();
+    let values: Vec<f32> = y.to_vec1().unwrap();
+    assert_eq!(values[..3], [0.0, 0.0, 2.0]);
+    assert!(values[3].is_nan());
+    let gradients = y.sum_all().unwrap().backward().unwrap();
+    let at_x: Vec<f32> = gradients.get(&x).unwrap().to_vec1().unwrap();
+    assert_eq!(at_x, [0.0, 0.0, 1.0, 0.0]);
+}
+
 /// 1 where the number is above the bound, else 0.
 fn above(x: &Tensor, bound: f64) -> Result<Tensor> {
     x.gt(bound)?.to_dtype(x.dtype())
@@ -291,6 +303,12 @@ fn above(x: &Tensor, bound: f64) -> Result<Tensor> {
 fn elementwise() {
     let large =
         [Var::from_tensor(&(random(1, &[2, 3, 70, 91]).as_tensor() * 4.0).unwrap()).unwrap()];
+    check(
+        "relu",
+        &large,
+        |t| tensor::relu(&t[0]),
+        |t| &t[0] * above(&t[0], 0.0)?,
+    );
     check(
         "relu6",
         &large,

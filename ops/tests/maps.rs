@@ -134,12 +134,3 @@ fn what_enters_leaves_as_it_was() {
         assert_eq!(left.dims(), x.dims());
     }
 }
-
-/// On the CPU nothing is faster with channels last.
-#[test]
-fn the_cpu_has_channels_first() {
-    for compute in [DType::F32, DType::BF16] {
-        let maps = Maps::fastest(compute, &Device::Cpu);
-        assert_eq!(maps, Maps::channels_first(compute));
-    }
-}

@@ -24,7 +24,7 @@ use crate::{
 use network::Network;
 
 const EXAMPLES: &str = "\
-encode, decode   the network on random pictures, pictures/s
+encode, decode   the network on random pictures, pictures/s; on a GPU from and to its memory
 nearest          exact nearest of 100,000 (--codes) entries of 8 numbers (standard normal), queries/s
 unpack           17-bit ids from memory to 32-bit numbers in order, one thread, ids/s
 gather           records of 256 ids in random order out of a file in memory, one thread, records/s

@@ -61,7 +61,7 @@ pub(crate) struct DecompressArgs {
     /// Leave pictures that are there already as they are, and go on with the others
     #[arg(long, conflicts_with = "force")]
     skip_existing: bool,
-    /// Pictures the network takes at once [default: two a thread, at least 8]
+    /// Pictures the network takes at once, on a GPU twice as many by turns [default: two a thread, at least 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: Option<u16>,
     #[command(flatten)]

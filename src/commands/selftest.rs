@@ -8,6 +8,7 @@ use std::{io::Write, path::PathBuf, time::Instant};
 
 use clap::Args;
 use serde::Serialize;
+use vqlc_model::Precision;
 use vqlc_model::reference::Comparison;
 
 use crate::{
@@ -158,10 +159,15 @@ pub(crate) fn run(args: SelftestArgs) -> anyhow::Result<Exit> {
         network::independence(&model, &pictures)
     })?;
     if args.device.device != vqlc_model::DeviceSpec::Cpu {
-        let name = format!("network on {} against the CPU", args.device.device);
-        report.check(out, &name, || {
-            network::devices(&model, args.device.device, &pictures)
-        })?;
+        for precision in [Precision::F32, Precision::Bf16] {
+            let name = format!(
+                "network on {} in {precision} against the CPU",
+                args.device.device
+            );
+            report.check(out, &name, || {
+                network::devices(&model, args.device.device, precision, &pictures)
+            })?;
+        }
         for comparison in vqlc_model::devices::operations::compare(&device)? {
             report.comparison(out, "operation", &comparison)?;
         }

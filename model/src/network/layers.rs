@@ -11,15 +11,10 @@ use vqlc_ops::{
 
 use super::attention::AttnBlock;
 use super::fast::{self, Buffers, Map};
-use crate::VqganConfig;
+use crate::{VqganConfig, params::maps};
 
 /// GroupNorm's epsilon in every published VQGAN.
 const NORM_EPS: f64 = 1e-6;
-
-/// What the network whose parameters these are makes its maps of.
-pub(super) fn maps(vb: &VarBuilder) -> Maps {
-    Maps::fastest(vb.dtype(), vb.device())
-}
 
 /// A square convolution with bias.
 pub(super) struct Conv {
@@ -66,7 +61,7 @@ impl Conv {
         } else {
             None
         };
-        let maps = maps(&vb);
+        let maps = maps(&vb)?;
         Ok(Self {
             weight: maps.prepare(&weight)?,
             bias,
@@ -150,7 +145,7 @@ impl Norm {
             bias,
             groups,
             swish,
-            order: maps(&vb).order,
+            order: maps(&vb)?.order,
             fast,
         })
     }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+mod algorithms;
 pub(super) mod bias;
 mod cudnn;
 
@@ -46,16 +47,14 @@ pub(crate) fn conv2d(
         }
         .into());
     }
+    // cuDNN pads both sides alike. Zeros on one side of the kernel are as good as fewer of them on that side of the map, and are much less to
+    // copy: of a row of weights instead of the largest maps there are.
     let (before, after) = window.padding;
-    // cuDNN pads both sides alike.
-    let (x, padding) = if before == after {
-        (x, before)
-    } else {
-        let [rows, columns] = order.plane();
-        let wider =
-            (x.pad_with_zeros(columns, before, after)?).pad_with_zeros(rows, before, after)?;
-        (wider, 0)
-    };
+    let padding = before.max(after);
+    let mut weight = weight;
+    for dim in [2, 3] {
+        weight = weight.pad_with_zeros(dim, padding - before, padding - after)?;
+    }
     let step = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, order| {
         let conv = Conv::new(order, x, weight.dims(), window.stride, padding, groups)?;
         conv.apply(x, weight, bias)

@@ -41,21 +41,27 @@ pub(crate) fn group_norm(
     Ok(apply(norm, x, weight, bias)?.0)
 }
 
-/// As [`tensor::batch_norm_train`](crate::tensor::batch_norm_train), of maps (f32 or bf16) on CUDA whose channels are last.
+/// As [`tensor::batch_norm_train`](crate::tensor::batch_norm_train), of maps (f32 or bf16) on CUDA.
 pub(crate) fn batch_norm(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
     eps: f64,
+    order: Order,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let (batch, height, width, channels) = x.dims4()?;
+    let (batch, channels, height, width) = order.to_channels_first(x)?.dims4()?;
     // The batch as one picture, of which each channel is a group.
-    let one = x.reshape((1, batch * height, width, channels))?;
+    let one = match order {
+        Order::ChannelsFirst => x
+            .transpose(0, 1)?
+            .reshape((1, channels, batch * height, width))?,
+        Order::ChannelsLast => x.reshape((1, batch * height, width, channels))?,
+    };
     let norm = Norm {
         groups: channels,
         eps: eps as f32,
         swish: false,
-        order: Order::ChannelsLast,
+        order,
     };
     let (y, stats) = apply(norm, &one, weight, bias)?;
     let device = device(NAME, x)?;
@@ -66,8 +72,16 @@ pub(crate) fn batch_norm(
         (channels, 2),
     );
     let [mean, scale] = [0, 1].map(|which| stats.narrow(1, which, 1)?.flatten_all());
-    let variance = (scale?.sqr()?.recip()? - eps)?;
-    Ok((y.reshape(x.shape())?, mean?, variance))
+    // Rounding could leave a little less than nothing.
+    let variance = (scale?.sqr()?.recip()? - eps)?.maximum(0f64)?;
+    let y = match order {
+        Order::ChannelsFirst => y
+            .reshape((channels, batch, height, width))?
+            .transpose(0, 1)?
+            .contiguous()?,
+        Order::ChannelsLast => y.reshape(x.shape())?,
+    };
+    Ok((y, mean?, variance))
 }
 
 /// The mean of each group and 1 / its standard deviation, `[b * groups, 2]`.
@@ -202,13 +216,14 @@ impl Norm {
         }
     }
 
-    /// Gradients of x, weight and bias, from that of the output. All are contiguous.
+    /// Gradients of x, to which `beside` is added, of weight and of bias, from that of the output. All are contiguous.
     pub(super) fn backward<T: Number>(
         &self,
         x: &Tensor,
         parameters: Parameters<'_>,
         stats: &Stats,
         dy: &Tensor,
+        beside: Option<&Tensor>,
     ) -> Result<[Tensor; 3]> {
         let sizes = self.sizes(x.dims())?;
         let device = device(NAME, x)?;
@@ -216,10 +231,18 @@ impl Norm {
             Order::ChannelsFirst => {
                 first::backward::<T>(&device, &sizes, x, parameters, stats, dy)?
             }
-            Order::ChannelsLast => last::backward::<T>(&device, &sizes, x, parameters, stats, dy)?,
+            Order::ChannelsLast => {
+                last::backward::<T>(&device, &sizes, x, parameters, stats, dy, beside)?
+            }
         };
         let both = tensor(both, &device, (2, sizes.channels as usize));
-        Ok([tensor(dx, &device, x.shape()), both.get(1)?, both.get(0)?])
+        let dx = tensor(dx, &device, x.shape());
+        let dx = match (self.order, beside) {
+            (Order::ChannelsFirst, Some(beside)) => (dx + beside)?,
+            // There it was added on the way.
+            _ => dx,
+        };
+        Ok([dx, both.get(1)?, both.get(0)?])
     }
 }
 
@@ -300,8 +323,10 @@ impl CustomOp3 for Op {
         };
         let dy = dy.contiguous()?;
         let [dx, dweight, dbias] = match x.dtype() {
-            DType::F32 => self.norm.backward::<f32>(x, parameters, stats, &dy)?,
-            DType::BF16 => self.norm.backward::<bf16>(x, parameters, stats, &dy)?,
+            DType::F32 => self.norm.backward::<f32>(x, parameters, stats, &dy, None)?,
+            DType::BF16 => self
+                .norm
+                .backward::<bf16>(x, parameters, stats, &dy, None)?,
             other => return Err(Error::dtype(NAME, other).into()),
         };
         Ok((Some(dx), Some(dweight), Some(dbias)))

@@ -162,15 +162,16 @@ __device__ void last_sums(const T* x, const float* before, const T* dy, const fl
     }
 }
 
-// As `backward` of norm.cu; sums [batch, 2, channels].
+// As `backward` of norm.cu, and unless null `beside` is added; sums [batch, 2, channels].
 template <class T, int W>
 __device__ void last_backward(const T* x, const float* before, const T* dy, const float* stats, const float* weight, const float* bias,
-                              const float* sums, T* dx, u32 channels, u32 groups, u32 area, u32 span, u32 chunks, u32 swish) {
+                              const float* sums, const T* beside, T* dx, u32 channels, u32 groups, u32 area, u32 span, u32 chunks, u32 swish) {
     u32 packs = channels / W, planes = channels / groups;
     Lanes<LAST_THREADS> at(packs);
     Chunk chunk(area, span, chunks);
     u64 start = ((u64)chunk.picture * area + chunk.first) * packs;
     const Pack<T, W>*in = (const Pack<T, W>*)x + start, *grad = (const Pack<T, W>*)dy + start;
+    const Pack<T, W>* others = (const Pack<T, W>*)beside + start;
     Pack<T, W>* out = (Pack<T, W>*)dx + start;
     const float* of_bias = sums + (u64)chunk.picture * 2 * channels;
     const float* of_weight = of_bias + channels;
@@ -195,11 +196,15 @@ __device__ void last_backward(const T* x, const float* before, const T* dy, cons
             }
         }
         for (u32 row = at.lane; row < chunk.rows; row += at.lanes) {
-            Pack<T, W> values = in[(u64)row * packs + pack], grads = grad[(u64)row * packs + pack];
+            Pack<T, W> values = in[(u64)row * packs + pack], grads = grad[(u64)row * packs + pack], other;
+            if (beside) {
+                other = others[(u64)row * packs + pack];
+            }
             for (int w = 0; w < W; w++) {
                 float unit = of.unit(w, to_float(values.at[w]));
                 float g = before_swish(to_float(grads.at[w]), unit * of.by[w] + of.add[w], swish) * of.by[w];
-                put(values.at[w], of.scale[w] * (g - mean_g[w] - unit * mean_gz[w]));
+                float of_x = of.scale[w] * (g - mean_g[w] - unit * mean_gz[w]);
+                put(values.at[w], beside ? of_x + to_float(other.at[w]) : of_x);
             }
             out[(u64)row * packs + pack] = values;
         }
@@ -225,10 +230,10 @@ __device__ void last_backward(const T* x, const float* before, const T* dy, cons
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(LAST_THREADS)                                                        \
         norm_last_backward_##NAME(const T* x, const float* before, const T* dy, const float* stats,                   \
-                                  const float* weight, const float* bias, const float* sums, T* dx, u32 channels,     \
-                                  u32 groups, u32 area, u32 span, u32 chunks, u32 swish) {                            \
-        last_backward<T, W>(x, before, dy, stats, weight, bias, sums, dx, channels, groups, area, span, chunks,       \
-                            swish);                                                                                   \
+                                  const float* weight, const float* bias, const float* sums, const T* beside, T* dx,  \
+                                  u32 channels, u32 groups, u32 area, u32 span, u32 chunks, u32 swish) {              \
+        last_backward<T, W>(x, before, dy, stats, weight, bias, sums, beside, dx, channels, groups, area, span,       \
+                            chunks, swish);                                                                           \
     }
 
 KERNELS(f32, float, 1)

@@ -112,6 +112,16 @@ impl Block {
             .shortcut
             .map(|[weight, _]| conv(input, weight))
             .transpose()?;
+        for conv in convs.iter().chain(&shortcut) {
+            if conv.output() != output {
+                return Err(Error::Argument {
+                    operation: NAME,
+                    expected: "convolutions that keep the size",
+                    got: format!("{output:?} to {:?}", conv.output()),
+                }
+                .into());
+            }
+        }
         if order == Order::ChannelsLast {
             for conv in convs.iter().chain(&shortcut) {
                 if !conv.is_served(x, gradients)? {
@@ -233,7 +243,7 @@ impl Block {
         let before = (self.order == Order::ChannelsLast).then_some(&bias1);
 
         // One layer: the convolution, then the normalisation before it.
-        let layer = |which: usize, x: &Tensor, conv: &Conv, dy: &Tensor, before| {
+        let layer = |which: usize, x: &Tensor, conv: &Conv, dy: &Tensor, before, beside| {
             let first = 4 * which;
             let (norm, stats) = (&self.norms[which], &kept.stats[which]);
             let (weight, bias) = (parameter(first)?, parameter(first + 1)?);
@@ -250,24 +260,21 @@ impl Block {
             drop(normal);
             let of_bias = conv.of_bias::<T>(dy)?;
             let of_normal = conv.of_x::<T>(x.shape(), kernel, dy)?;
-            let [dx, dweight, dbias] = norm.backward::<T>(x, numbers, stats, &of_normal)?;
+            let [dx, dweight, dbias] = norm.backward::<T>(x, numbers, stats, &of_normal, beside)?;
             Ok::<_, candle_core::Error>((dx, [dweight, dbias, of_kernel, of_bias]))
         };
-        let (of_middle, second) = layer(1, middle, conv2, dy, before)?;
-        let (dx, first) = layer(0, x, conv1, &of_middle, None)?;
-        let of_second_bias = second[3].clone();
-        let mut gradients = Vec::from(first);
-        gradients.extend(second);
+        let (of_middle, second) = layer(1, middle, conv2, dy, before, None)?;
         let Some(shortcut) = &self.shortcut else {
-            return Ok(((dx + dy)?, gradients));
+            let (dx, first) = layer(0, x, conv1, &of_middle, None, Some(dy))?;
+            return Ok((dx, first.into_iter().chain(second).collect()));
         };
         let kernel = parameter(8)?;
-        gradients.push(shortcut.of_weight::<T>(x, kernel.shape(), dy)?);
-        gradients.push(of_second_bias);
-        Ok((
-            (dx + shortcut.of_x::<T>(x.shape(), kernel, dy)?)?,
-            gradients,
-        ))
+        let of_kernel = shortcut.of_weight::<T>(x, kernel.shape(), dy)?;
+        let of_short = shortcut.of_x::<T>(x.shape(), kernel, dy)?;
+        let (dx, first) = layer(0, x, conv1, &of_middle, None, Some(&of_short))?;
+        // The output is the sum of both, and so the gradients of both biases are one.
+        let biases = [of_kernel, second[3].clone()];
+        Ok((dx, first.into_iter().chain(second).chain(biases).collect()))
     }
 }
 

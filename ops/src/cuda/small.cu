@@ -137,34 +137,33 @@ BACKWARD(max_pool2_last) {
     ((Pack<T, W>*)dx)[i] = out;
 }
 
-// max(x, 0), NaN kept; the gradient is 1 above 0.
-FORWARD(relu) {
-    float v = to_float(x[i]);
-    put(y[i], v < 0.0f ? 0.0f : v);
-}
+// y and dx of packs, number by number.
+#define EACH(NAME, Y, DX)                                                      \
+    FORWARD(NAME) {                                                            \
+        Pack<T, W> pack = ((const Pack<T, W>*)x)[i];                           \
+        for (int w = 0; w < W; w++) {                                          \
+            float v = to_float(pack.at[w]);                                    \
+            put(pack.at[w], Y);                                                \
+        }                                                                      \
+        ((Pack<T, W>*)y)[i] = pack;                                            \
+    }                                                                          \
+    BACKWARD(NAME) {                                                           \
+        Pack<T, W> pack = ((const Pack<T, W>*)x)[i];                           \
+        Pack<T, W> grad = ((const Pack<T, W>*)dy)[i];                          \
+        for (int w = 0; w < W; w++) {                                          \
+            float v = to_float(pack.at[w]), g = to_float(grad.at[w]);          \
+            put(pack.at[w], DX);                                               \
+        }                                                                      \
+        ((Pack<T, W>*)dx)[i] = pack;                                           \
+    }
 
-BACKWARD(relu) { put(dx[i], to_float(x[i]) > 0.0f ? to_float(dy[i]) : 0.0f); }
+// max(x, 0), NaN kept; the gradient is 1 above 0.
+EACH(relu, v < 0.0f ? 0.0f : v, v > 0.0f ? g : 0.0f)
 
 // min(max(x, 0), 6), NaN kept; the gradient is 1 strictly between.
-FORWARD(relu6) {
-    float v = to_float(x[i]);
-    put(y[i], v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v);
-}
+EACH(relu6, v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v, v > 0.0f && v < 6.0f ? g : 0.0f)
 
-BACKWARD(relu6) {
-    float v = to_float(x[i]);
-    put(dx[i], v > 0.0f && v < 6.0f ? to_float(dy[i]) : 0.0f);
-}
-
-FORWARD(leaky_relu) {
-    float v = to_float(x[i]);
-    put(y[i], v > 0.0f ? v : slope * v);
-}
-
-BACKWARD(leaky_relu) {
-    float g = to_float(dy[i]);
-    put(dx[i], to_float(x[i]) > 0.0f ? g : slope * g);
-}
+EACH(leaky_relu, v > 0.0f ? v : slope * v, v > 0.0f ? g : slope * g)
 
 #define KERNELS(NAME, SUFFIX, T, W)                                                                        \
     extern "C" __global__ void NAME##_forward_##SUFFIX(const T* x, T* y, u32 count, u32 height, u32 width, \
@@ -195,8 +194,14 @@ KERNELS(max_pool2_last, f32_wide, float, 4)
 KERNELS(max_pool2_last, bf16, bf16, 1)
 KERNELS(max_pool2_last, bf16_wide, bf16, 8)
 KERNELS(relu, f32, float, 1)
+KERNELS(relu, f32_wide, float, 4)
 KERNELS(relu, bf16, bf16, 1)
+KERNELS(relu, bf16_wide, bf16, 8)
 KERNELS(relu6, f32, float, 1)
+KERNELS(relu6, f32_wide, float, 4)
 KERNELS(relu6, bf16, bf16, 1)
+KERNELS(relu6, bf16_wide, bf16, 8)
 KERNELS(leaky_relu, f32, float, 1)
+KERNELS(leaky_relu, f32_wide, float, 4)
 KERNELS(leaky_relu, bf16, bf16, 1)
+KERNELS(leaky_relu, bf16_wide, bf16, 8)

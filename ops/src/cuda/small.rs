@@ -63,7 +63,7 @@ impl Small {
         }
     }
 
-    /// Activations see all numbers as one row.
+    /// Activations see all numbers as the channels of one position.
     fn sizes(self, x: &Shape) -> Result<Sizes> {
         let resized = |order: Order, to: fn(usize) -> usize| -> Result<Sizes> {
             let dims = x.dims4()?;
@@ -88,8 +88,8 @@ impl Small {
         let sizes = match self {
             Self::Relu | Self::Relu6 | Self::LeakyRelu(_) => Sizes {
                 height: 1,
-                width: x.elem_count() as u32,
-                channels: 1,
+                width: 1,
+                channels: x.elem_count(),
                 output: x.clone(),
             },
             Self::Upsample2(order) => resized(order, |side| 2 * side)?,
@@ -134,12 +134,11 @@ impl Small {
     fn backward<T: Number>(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let device = device(self.name(), x)?;
         let sizes = self.sizes(x.shape())?;
-        let dy = dy.contiguous()?;
         // Pairs are read as one.
-        let dy = if dy.layout().start_offset().is_multiple_of(2) {
-            dy
+        let dy = if dy.is_contiguous() && dy.layout().start_offset().is_multiple_of(2) {
+            dy.clone()
         } else {
-            dy.copy()?
+            dy.force_contiguous()?
         };
         let steps = sizes.steps::<T>(x.elem_count(), &[x.layout(), dy.layout()]);
         let (x_held, dy_held) = (x.storage_and_layout(), dy.storage_and_layout());

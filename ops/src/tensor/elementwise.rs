@@ -38,7 +38,8 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
     x.clamp(0f32, 6f32)
 }
 
-/// `max(x, 0)`; the gradient is 1 where `x` is positive, else 0, as PyTorch has it (candle's is 1 at 0 too, and takes more passes).
+/// `max(x, 0)`, and NaN where `x` is; the gradient is 1 where `x` is positive, else 0, as PyTorch has it (candle's is 1 at 0 too, and takes
+/// more passes).
 ///
 /// # Errors
 /// A tensor operation's.

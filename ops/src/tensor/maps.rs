@@ -1,6 +1,9 @@
 //! How a network's feature maps lie in memory.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+/// The environment variable that [`Order::fastest`] obeys.
+const SAID: &str = "VQLC_CHANNELS";
 
 /// Which of a feature map's dimensions is the innermost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +15,28 @@ pub enum Order {
 }
 
 impl Order {
+    /// The faster order for maps of a network that multiplies in `compute`: channels last where tensor cores do, which is in bf16 on CUDA,
+    /// else channels first. The environment variable `VQLC_CHANNELS`, `first` or `last`, says otherwise for all devices: for comparison, and
+    /// a way round a fault.
+    ///
+    /// # Errors
+    /// Something else in that variable.
+    pub fn fastest(compute: DType, on_cuda: bool) -> Result<Self> {
+        let said = std::env::var_os(SAID);
+        let said = said.as_ref().map(|said| said.to_string_lossy());
+        Self::of(said.as_deref(), compute, on_cuda)
+    }
+
+    fn of(said: Option<&str>, compute: DType, on_cuda: bool) -> Result<Self> {
+        match said {
+            Some("first") => Ok(Self::ChannelsFirst),
+            Some("last") => Ok(Self::ChannelsLast),
+            None | Some("") if on_cuda && compute == DType::BF16 => Ok(Self::ChannelsLast),
+            None | Some("") => Ok(Self::ChannelsFirst),
+            Some(other) => bail!("{SAID} is {other:?}: expected first or last"),
+        }
+    }
+
     /// The dimension that channels are counted along.
     #[must_use]
     pub fn channels(self) -> usize {
@@ -85,18 +110,13 @@ impl Maps {
         }
     }
 
-    /// The faster order: channels last where tensor cores multiply, which is in bf16 on CUDA, else channels first. The environment variable
-    /// `VQLC_CHANNELS`, `first` or `last`, says otherwise for all devices: for comparison, and a way round a fault.
-    #[must_use]
-    pub fn fastest(compute: DType, device: &Device) -> Self {
-        let said = std::env::var("VQLC_CHANNELS");
-        let order = match said.as_deref() {
-            Ok("first") => Order::ChannelsFirst,
-            Ok("last") => Order::ChannelsLast,
-            _ if device.is_cuda() && compute == DType::BF16 => Order::ChannelsLast,
-            _ => Order::ChannelsFirst,
-        };
-        Self { compute, order }
+    /// Maps in the [fastest order](Order::fastest) on `device`.
+    ///
+    /// # Errors
+    /// As [`Order::fastest`].
+    pub fn fastest(compute: DType, device: &Device) -> Result<Self> {
+        let order = Order::fastest(compute, device.is_cuda())?;
+        Ok(Self { compute, order })
     }
 
     /// `x` `[b, c, h, w]`, f32, as a network of such maps takes it in.
@@ -122,8 +142,9 @@ impl Maps {
             .contiguous()
     }
 
-    /// The weight `[outputs, inputs, h, w]` of a convolution that is not trained, laid as the convolution reads it, so that each one need not
-    /// be made again for each batch. Its shape and, but for rounding to `compute` on CUDA, its numbers stay.
+    /// The weight `[outputs, inputs, h, w]` of a convolution that is not trained, laid as the convolution reads it, so that this need not be done
+    /// for each batch (where tensor cores ask for more channels than there are, zeros are put beside it still). Its shape and, but for
+    /// rounding to `compute` on CUDA, its numbers stay.
     ///
     /// # Errors
     /// A tensor operation's.
@@ -134,5 +155,29 @@ impl Maps {
         let weight = weight.to_dtype(self.compute)?;
         let laid = self.order.of_channels_first(&weight)?.contiguous()?;
         self.order.to_channels_first(&laid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_last_where_tensor_cores_multiply_or_so_it_is_said() {
+        use Order::{ChannelsFirst, ChannelsLast};
+        let of = |said, compute, on_cuda| Order::of(said, compute, on_cuda).unwrap();
+        for said in [None, Some("")] {
+            assert_eq!(of(said, DType::BF16, true), ChannelsLast);
+            assert_eq!(of(said, DType::F32, true), ChannelsFirst);
+            assert_eq!(of(said, DType::BF16, false), ChannelsFirst);
+            assert_eq!(of(said, DType::F32, false), ChannelsFirst);
+        }
+        for (compute, on_cuda) in [(DType::BF16, true), (DType::F32, false)] {
+            assert_eq!(of(Some("first"), compute, on_cuda), ChannelsFirst);
+            assert_eq!(of(Some("last"), compute, on_cuda), ChannelsLast);
+        }
+        let error = Order::of(Some("Last"), DType::F32, false).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("VQLC_CHANNELS is \"Last\""), "{text}");
     }
 }

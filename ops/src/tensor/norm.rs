@@ -48,8 +48,8 @@ pub fn batch_norm_train(
     order: Order,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     #[cfg(feature = "cuda")]
-    if x.device().is_cuda() && order == Order::ChannelsLast {
-        return crate::cuda::batch_norm(x, weight, bias, eps);
+    if x.device().is_cuda() {
+        return crate::cuda::batch_norm(x, weight, bias, eps, order);
     }
     let x = order.to_channels_first(x)?;
     let (batch, channels, height, width) = x.dims4()?;

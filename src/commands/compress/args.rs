@@ -101,7 +101,7 @@ pub(crate) struct CompressArgs {
     /// Stop at the first picture that cannot be read
     #[arg(long)]
     pub(super) strict: bool,
-    /// Pictures the network takes at once [default: two a thread, at least 8]
+    /// Pictures the network takes at once, on a GPU twice as many by turns [default: two a thread, at least 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: Option<u16>,
     #[command(flatten)]

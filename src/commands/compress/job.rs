@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use vqlc_format::{Digest, Grid, Spec};
 use vqlc_model::image::{Fit, Preprocessing, ReadOptions};
 use vqlc_model::{DeviceSpec, Tokenizer};
+use vqlc_ops::tensor::Order;
 
 use super::args::CompressArgs;
 use crate::same_model;
@@ -52,7 +53,7 @@ impl Job {
             names: true,
             sizes: true,
         };
-        let digest = digest(args, pictures, &spec, threads);
+        let digest = digest(args, pictures, &spec, threads)?;
         let reading = ReadOptions {
             max_pixels: args.max_pixels,
             background: args.background.0,
@@ -80,7 +81,12 @@ impl Job {
 
 /// Covers all that the file's bytes depend on and the specification does not hold (the writer compares that by itself):
 /// the whole sorted list with sizes and times, the shard, which pictures are refused, the program and the kind of device.
-fn digest(args: &CompressArgs, pictures: &Pictures, spec: &Spec, threads: usize) -> Digest {
+fn digest(
+    args: &CompressArgs,
+    pictures: &Pictures,
+    spec: &Spec,
+    threads: usize,
+) -> anyhow::Result<Digest> {
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -105,8 +111,10 @@ fn digest(args: &CompressArgs, pictures: &Pictures, spec: &Spec, threads: usize)
         DeviceSpec::Cpu => field(b"cpu"),
         DeviceSpec::Cuda(_) => {
             field(b"cuda");
-            // Which kernels run depends on it there.
+            // Which kernels run depends on these there.
             field(&(args.batch(threads) as u64).to_le_bytes());
+            let order = Order::fastest(args.network.precision.dtype(), true)?;
+            field(&[u8::try_from(order.channels())?]);
         }
     }
     field(&spec.preprocessing);
@@ -114,5 +122,5 @@ fn digest(args: &CompressArgs, pictures: &Pictures, spec: &Spec, threads: usize)
         field(&digest.0);
     }
     pictures.digest(&mut hash);
-    Digest(hash.finalize().into())
+    Ok(Digest(hash.finalize().into()))
 }

@@ -27,9 +27,9 @@ pub(super) struct Stages<'a, D> {
     pub(super) preprocessing: &'a Preprocessing,
     pub(super) format: OutFormat,
     pub(super) threads: usize,
-    /// Most records in the network at once.
+    /// Most records in the network at once; on a GPU two such batches take turns.
     pub(super) batch: usize,
-    /// Most bytes the network may take.
+    /// Most bytes the network may take, with all batches.
     pub(super) memory: u64,
     /// Replace files that are there.
     pub(super) replace: bool,
@@ -83,11 +83,10 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
         };
         let (sender, receiver) = bounded::<Pixels>(self.threads);
         let (batches, batch_receiver) = bounded::<Vec<Ids>>(0);
-        // While one batch comes back from a GPU the next is in it.
-        let lanes = if self.tokenizer.device().is_cpu() {
-            1
-        } else {
-            2
+        let lanes = self.lanes();
+        let has_failed = || {
+            let failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.is_some()
         };
         thread::scope(|scope| {
             for _ in 0..self.threads {
@@ -96,14 +95,13 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
             }
             for _ in 0..lanes {
                 let (receiver, sender) = (batch_receiver.clone(), sender.clone());
-                scope.spawn(|| self.decode_all(receiver, sender).unwrap_or_else(failed));
+                scope.spawn(|| {
+                    self.decode_all(receiver, sender, has_failed)
+                        .unwrap_or_else(failed);
+                });
             }
             // Each stage ends when nothing more can come, or nothing more is taken.
             drop((receiver, batch_receiver, sender));
-            let has_failed = || {
-                let failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                failure.is_some()
-            };
             self.gather_all(batches, &done, has_failed)
                 .unwrap_or_else(failed);
         });
@@ -113,13 +111,26 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
         }
     }
 
+    /// Batches that are in the network at once. While one comes back from a GPU the next is in it.
+    fn lanes(&self) -> u64 {
+        if self.tokenizer.device().is_cpu() {
+            1
+        } else {
+            2
+        }
+    }
+
     /// Runs the network over batches until there are no more.
     fn decode_all(
         &self,
         batches: Receiver<Vec<Ids>>,
         sender: Sender<Pixels>,
+        has_failed: impl Fn() -> bool,
     ) -> anyhow::Result<()> {
         for batch in batches {
+            if has_failed() || interrupt::requested() {
+                return Ok(());
+            }
             for pixels in self.decode(batch)? {
                 if sender.send(pixels).is_err() {
                     // The writers have gone, and said why.
@@ -154,7 +165,7 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
                     },
                 };
                 let need = self.need(&next);
-                if memory > 0 && memory.saturating_add(need) > self.memory {
+                if memory > 0 && memory.saturating_add(need) > self.memory / self.lanes() {
                     held = Some(next);
                     break;
                 }

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use rayon::ThreadPoolBuilder;
 use vqlc_model::{
-    DeviceSpec, Tokenizer, devices, file::ModelFile, reference::Comparison, rng::Rng,
+    DeviceSpec, Precision, Tokenizer, devices, file::ModelFile, reference::Comparison, rng::Rng,
 };
 
 use super::Outcome;
@@ -87,14 +87,19 @@ fn try_independence(model: &ModelFile, pictures: &Pictures) -> anyhow::Result<Ou
     )))
 }
 
-/// The same pictures on another device and on the CPU.
-pub(super) fn devices(model: &ModelFile, device: DeviceSpec, pictures: &Pictures) -> Outcome {
-    Outcome::of(try_devices(model, device, pictures))
+/// The same pictures on another device, in `precision`, and on the CPU.
+pub(super) fn devices(
+    model: &ModelFile,
+    device: DeviceSpec,
+    precision: Precision,
+    pictures: &Pictures,
+) -> Outcome {
+    Outcome::of(try_devices(model, (device, precision), pictures))
 }
 
 fn try_devices(
     model: &ModelFile,
-    device: DeviceSpec,
+    device: (DeviceSpec, Precision),
     pictures: &Pictures,
 ) -> anyhow::Result<Outcome> {
     let found = devices::compare(
@@ -112,7 +117,7 @@ fn try_devices(
         found.ids_differ - found.near_ties,
         found.latent_error,
         found.pixel_error,
-        devices::LIMIT
+        found.limit
     );
     Ok(Outcome {
         ok: found.passed(),

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
-use vqlc_model::params::Tensors;
+use vqlc_model::params::{Tensors, maps};
 use vqlc_ops::tensor::{Maps, Window, conv2d, leaky_relu};
 
 use super::norm::{BatchNorm, Statistics};
@@ -115,7 +115,7 @@ impl Discriminator {
         }
         Ok(Self {
             blocks,
-            maps: Maps::fastest(vb.dtype(), vb.device()),
+            maps: maps(&vb)?,
         })
     }
 

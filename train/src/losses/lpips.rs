@@ -76,7 +76,7 @@ impl Lpips {
             Ok(tensor.to_device(device)?.to_dtype(DType::F32)?.detach())
         };
         let net = Net::of(tensors.get("features.0.weight"));
-        let maps = Maps::fastest(compute, device);
+        let maps = Maps::fastest(compute, device)?;
         let mut channels = 3;
         let (mut blocks, mut weights) = (Vec::new(), Vec::new());
         for (k, layers) in net.blocks.iter().enumerate() {

@@ -2,12 +2,8 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+use vqlc_model::params::maps;
 use vqlc_ops::tensor::{self, Maps, Order, Window};
-
-/// What the network whose parameters these are makes its maps of.
-pub(super) fn maps(vb: &VarBuilder) -> Maps {
-    Maps::fastest(vb.dtype(), vb.device())
-}
 
 /// A square convolution with bias.
 #[derive(Debug)]
@@ -58,7 +54,7 @@ impl Conv {
         init: Init,
         vb: &VarBuilder,
     ) -> Result<Self> {
-        let maps = maps(vb);
+        let maps = maps(vb)?;
         let weight = vb.get_with_hints((outputs, inputs, side, side), "weight", init)?;
         Ok(Self {
             weight: maps.prepare(&weight)?,
@@ -112,7 +108,7 @@ impl GroupNorm {
             groups,
             eps,
             swish,
-            order: maps(vb).order,
+            order: maps(vb)?.order,
         })
     }
 

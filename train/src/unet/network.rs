@@ -2,11 +2,12 @@
 
 use candle_core::{Error, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+use vqlc_model::params::maps;
 use vqlc_ops::tensor::{Maps, upsample2};
 
 use super::{
     UnetConfig,
-    layers::{Conv, GroupNorm, maps},
+    layers::{Conv, GroupNorm},
     residual::ResidualBlock,
     time::TimeEmbedding,
     transformer::Transformer,
@@ -64,7 +65,7 @@ impl Unet {
             up: way_up(&config, width, &mut kept, &vb.pp("output_blocks"))?,
             norm: GroupNorm::swish(config.groups, last, &vb.pp("out.0"))?,
             out: Conv::zero(last, config.channels, 3, &vb.pp("out.2"))?,
-            maps: maps(vb),
+            maps: maps(vb)?,
             config,
         })
     }

@@ -1,18 +1,19 @@
 //! The three passes of a convolution in cuDNN. f32 is multiplied as f32 (no TF32); bf16 is multiplied by tensor cores and summed in f32.
-//! Algorithms come from cuDNN's heuristic, once for each shape, and are ones that give the same bits every time.
+//! Algorithms come from cuDNN's heuristic, once for each shape, and are ones that give the same bits every time; where cuDNN then refuses
+//! one, the next that may serve is taken.
 
 #![allow(unsafe_code)]
 
 use std::{cell::RefCell, collections::HashMap, hash::Hash, rc::Rc, sync::Arc};
 
 use candle_core::{
-    CudaDevice, DType, Error as CandleError, Result, Shape,
+    CudaDevice, DType, Result, Shape,
     cuda_backend::{
         DeviceId,
         cudarc::{
             cudnn::{
                 ConvBackwardData, ConvBackwardFilter, ConvDescriptor, ConvForward, Cudnn,
-                CudnnError, FilterDescriptor, TensorDescriptor,
+                FilterDescriptor, TensorDescriptor,
                 sys::{
                     cudnnConvolutionBwdDataAlgo_t as DataAlgorithm,
                     cudnnConvolutionBwdFilterAlgo_t as FilterAlgorithm,
@@ -27,11 +28,9 @@ use candle_core::{
     },
 };
 
+use super::algorithms::{Chosen, Outcome, Pass, is_refusal, wrap};
 use crate::{
-    cuda::{
-        Error,
-        kernels::{Number, room},
-    },
+    cuda::{Error, kernels::Number},
     tensor::Order,
 };
 
@@ -118,10 +117,6 @@ impl Geometry {
     }
 }
 
-/// Algorithm and bytes of workspace, or why there is none, found once for each dtype and shape.
-type Chosen<A> = RefCell<HashMap<(DType, Geometry), Found<A>>>;
-type Found<A> = std::result::Result<(A, usize), CudnnError>;
-
 struct Context {
     cudnn: Arc<Cudnn>,
     forward: Chosen<ForwardAlgorithm>,
@@ -150,10 +145,6 @@ fn context(device: &CudaDevice) -> Result<Rc<Context>> {
     })
 }
 
-fn wrap(error: CudnnError) -> CandleError {
-    CandleError::Cuda(Box::new(error)).bt()
-}
-
 /// A convolution as cuDNN sees it.
 struct Described<T> {
     conv: ConvDescriptor<f32>,
@@ -163,7 +154,7 @@ struct Described<T> {
 }
 
 impl<T: Number> Described<T> {
-    fn new(cudnn: &Arc<Cudnn>, geometry: &Geometry) -> std::result::Result<Self, CudnnError> {
+    fn new(cudnn: &Arc<Cudnn>, geometry: &Geometry) -> Outcome<Self> {
         // `Geometry::new` saw to it that all fit.
         let int = |size: usize| size as i32;
         let (padding, stride) = (int(geometry.padding), int(geometry.stride));
@@ -223,93 +214,102 @@ impl<T: Number> Described<T> {
     }
 }
 
-/// The algorithm for this shape and the bytes it works with. `pick` asks the heuristic, `size` for the bytes, and `steady` names the
-/// algorithm to take in place of one whose sums have no fixed order.
-fn choose<T: Number, A: Copy>(
-    chosen: &Chosen<A>,
-    geometry: &Geometry,
-    pick: impl FnOnce() -> std::result::Result<A, CudnnError>,
-    size: impl Fn(A) -> std::result::Result<usize, CudnnError>,
-    steady: impl FnOnce(A) -> A,
-) -> Found<A> {
-    let key = (T::DTYPE, *geometry);
-    let known = chosen.borrow().get(&key).copied();
-    known.unwrap_or_else(|| {
-        let found = pick().and_then(|picked| {
-            let wanted = steady(picked);
-            // Where the steady one does not serve this shape, the heuristic's choice stands.
-            let bytes = size(wanted).map(|bytes| (wanted, bytes));
-            bytes.or_else(|_| Ok((picked, size(picked)?)))
-        });
-        chosen.borrow_mut().insert(key, found);
-        found
-    })
-}
-
 impl Context {
-    fn forward<T: Number>(&self, geometry: &Geometry, d: &Described<T>) -> Found<ForwardAlgorithm> {
-        let pass = d.forward();
-        choose::<T, _>(
-            &self.forward,
-            geometry,
-            || pass.pick_algorithm(),
-            |algorithm| pass.get_workspace_size(algorithm),
-            |picked| picked,
-        )
+    fn forward<T: Number>(
+        &self,
+        geometry: &Geometry,
+        conv: &ConvForward<'_, T, f32, T>,
+    ) -> Outcome<Pass<'_, ForwardAlgorithm>> {
+        use ForwardAlgorithm as A;
+        let pass = Pass {
+            chosen: &self.forward,
+            key: (T::DTYPE, *geometry),
+            turn: |picked| {
+                let others = [
+                    A::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+                    A::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+                ];
+                picked.into_iter().chain(others).collect()
+            },
+        };
+        let size = |algorithm| conv.get_workspace_size(algorithm);
+        pass.find(|| conv.pick_algorithm(), size)?;
+        Ok(pass)
     }
 
-    fn data<T: Number>(&self, geometry: &Geometry, d: &Described<T>) -> Found<DataAlgorithm> {
+    fn data<T: Number>(
+        &self,
+        geometry: &Geometry,
+        conv: &ConvBackwardData<'_, T, f32, T>,
+    ) -> Outcome<Pass<'_, DataAlgorithm>> {
         use DataAlgorithm as A;
-        let pass = d.data();
-        choose::<T, _>(
-            &self.data,
-            geometry,
-            || pass.pick_algorithm(),
-            |algorithm| pass.get_workspace_size(algorithm),
-            |picked| match picked {
-                A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 => A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
-                picked => picked,
+        let pass = Pass {
+            chosen: &self.data,
+            key: (T::DTYPE, *geometry),
+            turn: |picked| {
+                let steady = A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+                match picked {
+                    // Its sums have no fixed order.
+                    Some(A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0) | None => {
+                        vec![steady, A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0]
+                    }
+                    Some(picked) => vec![picked, steady],
+                }
             },
-        )
+        };
+        let size = |algorithm| conv.get_workspace_size(algorithm);
+        pass.find(|| conv.pick_algorithm(), size)?;
+        Ok(pass)
     }
 
-    fn filter<T: Number>(&self, geometry: &Geometry, d: &Described<T>) -> Found<FilterAlgorithm> {
+    fn filter<T: Number>(
+        &self,
+        geometry: &Geometry,
+        conv: &ConvBackwardFilter<'_, T, f32, T>,
+    ) -> Outcome<Pass<'_, FilterAlgorithm>> {
         use FilterAlgorithm as A;
-        let pass = d.filter();
-        choose::<T, _>(
-            &self.filter,
-            geometry,
-            || pass.pick_algorithm(),
-            |algorithm| pass.get_workspace_size(algorithm),
-            |picked| match picked {
-                A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 | A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3 => {
-                    A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1
+        let pass = Pass {
+            chosen: &self.filter,
+            key: (T::DTYPE, *geometry),
+            turn: |picked| {
+                let steady = A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+                match picked {
+                    // Their sums have no fixed order.
+                    Some(
+                        unsteady @ (A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0
+                        | A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3),
+                    ) => vec![steady, unsteady],
+                    Some(picked) => vec![picked, steady],
+                    None => vec![steady, A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0],
                 }
-                picked => picked,
             },
-        )
+        };
+        let size = |algorithm| conv.get_workspace_size(algorithm);
+        pass.find(|| conv.pick_algorithm(), size)?;
+        Ok(pass)
     }
 }
 
-/// Whether cuDNN has an algorithm for this convolution and, where they are asked for, its gradients.
+/// Whether cuDNN says that it has this convolution and, where they are asked for, its gradients.
 pub(super) fn serves<T: Number>(
     device: &CudaDevice,
     geometry: &Geometry,
     gradients: bool,
 ) -> Result<bool> {
     let context = context(device)?;
-    let Ok(described) = Described::<T>::new(&context.cudnn, geometry) else {
-        return Ok(false);
+    let described = match Described::<T>::new(&context.cudnn, geometry) {
+        Ok(described) => described,
+        Err(error) if is_refusal(error) => return Ok(false),
+        Err(error) => return Err(wrap(error)),
     };
-    let forward = context.forward(geometry, &described).is_ok();
-    Ok(forward
-        && (!gradients
-            || (context.data(geometry, &described).is_ok()
-                && context.filter(geometry, &described).is_ok())))
-}
-
-fn workspace(device: &CudaDevice, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
-    (bytes > 0).then(|| room::<u8>(device, bytes)).transpose()
+    let forward = context.forward(geometry, &described.forward());
+    let mut serves = forward.map_err(wrap)?.first().is_some();
+    if gradients && serves {
+        let data = context.data(geometry, &described.data());
+        let filter = context.filter(geometry, &described.filter());
+        serves = data.map_err(wrap)?.first().is_some() && filter.map_err(wrap)?.first().is_some();
+    }
+    Ok(serves)
 }
 
 /// `y` = `x` convolved with `weight`.
@@ -322,12 +322,13 @@ pub(super) fn forward<T: Number>(
 ) -> Result<()> {
     let context = context(device)?;
     let described = Described::<T>::new(&context.cudnn, geometry).map_err(wrap)?;
-    let (algorithm, bytes) = context.forward(geometry, &described).map_err(wrap)?;
-    let mut room = workspace(device, bytes)?;
-    let (pass, scale) = (described.forward(), (T::ONE, T::ZERO));
-    // SAFETY: all three are as long as the descriptors say: x and weight were checked when `geometry` was made of their shapes, and
-    // y was made for `geometry.output()`. The workspace has the size that was asked for.
-    unsafe { pass.launch(algorithm, room.as_mut(), scale, x, weight, y) }.map_err(wrap)
+    let (conv, scale) = (described.forward(), (T::ONE, T::ZERO));
+    let pass = context.forward(geometry, &conv).map_err(wrap)?;
+    pass.run(device, |algorithm, room| {
+        // SAFETY: all three are as long as the descriptors say: x and weight were checked when `geometry` was made of their shapes, and
+        // y was made for `geometry.output()`. The workspace has the size that was asked for.
+        unsafe { conv.launch(algorithm, room, scale, x, weight, y) }
+    })
 }
 
 /// `dx`, from the gradient `dy` of the output.
@@ -340,11 +341,12 @@ pub(super) fn backward_data<T: Number>(
 ) -> Result<()> {
     let context = context(device)?;
     let described = Described::<T>::new(&context.cudnn, geometry).map_err(wrap)?;
-    let (algorithm, bytes) = context.data(geometry, &described).map_err(wrap)?;
-    let mut room = workspace(device, bytes)?;
-    let (pass, scale) = (described.data(), (T::ONE, T::ZERO));
-    // SAFETY: as in `forward`; dx was made as long as x.
-    unsafe { pass.launch(algorithm, room.as_mut(), scale, dx, weight, dy) }.map_err(wrap)
+    let (conv, scale) = (described.data(), (T::ONE, T::ZERO));
+    let pass = context.data(geometry, &conv).map_err(wrap)?;
+    pass.run(device, |algorithm, room| {
+        // SAFETY: as in `forward`; dx was made as long as x.
+        unsafe { conv.launch(algorithm, room, scale, dx, weight, dy) }
+    })
 }
 
 /// `dw`, from the gradient `dy` of the output.
@@ -357,9 +359,10 @@ pub(super) fn backward_filter<T: Number>(
 ) -> Result<()> {
     let context = context(device)?;
     let described = Described::<T>::new(&context.cudnn, geometry).map_err(wrap)?;
-    let (algorithm, bytes) = context.filter(geometry, &described).map_err(wrap)?;
-    let mut room = workspace(device, bytes)?;
-    let (pass, scale) = (described.filter(), (T::ONE, T::ZERO));
-    // SAFETY: as in `forward`; dw was made as long as the weight, and dy has the shape of the output.
-    unsafe { pass.launch(algorithm, room.as_mut(), scale, x, dw, dy) }.map_err(wrap)
+    let (conv, scale) = (described.filter(), (T::ONE, T::ZERO));
+    let pass = context.filter(geometry, &conv).map_err(wrap)?;
+    pass.run(device, |algorithm, room| {
+        // SAFETY: as in `forward`; dw was made as long as the weight, and dy has the shape of the output.
+        unsafe { conv.launch(algorithm, room, scale, x, dw, dy) }
+    })
 }

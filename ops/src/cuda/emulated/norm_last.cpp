@@ -50,8 +50,19 @@ static void check(const char* suffix, Moments moments, Forward forward, Sums sum
     dim3 stretches = {(columns + 63) / 64, c.batch};
     gpu::launch(stretches, 64, fold, sum_parts.data(), by_picture.data(), c.batch * sum_chunks, sum_chunks, columns);
     gpu::launch({(columns + 63) / 64}, 64, fold, by_picture.data(), both.data(), c.batch, c.batch, columns);
-    gpu::launch({c.batch * chunks}, LAST_THREADS, backward, in.data(), shift, grad.data(), stats.data(), weight.data(), bias.data(),
-                by_picture.data(), dx.data(), c.channels, c.groups, c.area, span, chunks, (u32)c.swish);
+    auto backwards = [&](const T* beside, std::vector<T>& to) {
+        gpu::launch({c.batch * chunks}, LAST_THREADS, backward, in.data(), shift, grad.data(), stats.data(), weight.data(), bias.data(),
+                    by_picture.data(), beside, to.data(), c.channels, c.groups, c.area, span, chunks, (u32)c.swish);
+    };
+    std::vector<T> other = numbers<T>(x.size(), 1.0f, 6), with(x.size());
+    backwards(nullptr, dx);
+    backwards(other.data(), with);
+    Doubles sums_right;
+    for (u32 i = 0; i < x.size(); i++) {
+        sums_right.push_back((double)to_float(dx[i]) + to_float(other[i]));
+    }
+    // The gradient was rounded before this sum, and not before the kernel's.
+    expect("dx and", sums_right, floats(with), 2.0 * limit);
     compare(c, whole, floats(dy), weight, bias, {floats(turned(y, c, true)), floats(turned(dx, c, true)), stats, both}, limit);
 }
 

@@ -112,12 +112,12 @@ static const Activation LEAKY_RELU = {"leaky_relu", SLOPE, [](double x) { return
                                       [](double x) { return x > 0.0 ? 1.0 : SLOPE; }};
 
 template <class T, class Forward, class Backward>
-static void activation(const Activation& right, Forward forward, Backward backward, u32 most = 1 << 14) {
-    u32 count = 3000;
-    std::printf("%s of %u, %u bytes each\n", right.name, count, (u32)sizeof(T));
+static void activation(const Activation& right, Forward forward, Backward backward, u32 pack = 1, u32 most = 1 << 14) {
+    u32 count = 3000, steps = count / pack;
+    std::printf("%s of %u, %u bytes each, packs of %u\n", right.name, count, (u32)sizeof(T), pack);
     std::vector<T> x = numbers<T>(count, 9.0f, 5), dy = numbers<T>(count, 3.0f, 6), y = room<T>(count), dx = room<T>(count);
-    gpu::launch(blocks(count, most), THREADS, forward, x.data(), y.data(), count, 1u, count, 1u, right.slope);
-    gpu::launch(blocks(count, most), THREADS, backward, x.data(), dy.data(), dx.data(), count, 1u, count, 1u, right.slope);
+    gpu::launch(blocks(steps, most), THREADS, forward, x.data(), y.data(), steps, 1u, 1u, steps, right.slope);
+    gpu::launch(blocks(steps, most), THREADS, backward, x.data(), dy.data(), dx.data(), steps, 1u, 1u, steps, right.slope);
     Doubles y_right, dx_right;
     for (u32 i = 0; i < count; i++) {
         y_right.push_back(right.of(to_float(x[i])));
@@ -238,11 +238,17 @@ int main() {
         max_pool2<bf16>(max_pool2_last_forward_bf16_wide, max_pool2_last_backward_bf16_wide, maps);
     }
     activation<float>(RELU, relu_forward_f32, relu_backward_f32);
-    activation<bf16>(RELU, relu_forward_bf16, relu_backward_bf16, 3);
+    activation<float>(RELU, relu_forward_f32_wide, relu_backward_f32_wide, 4, 2);
+    activation<bf16>(RELU, relu_forward_bf16, relu_backward_bf16, 1, 3);
+    activation<bf16>(RELU, relu_forward_bf16_wide, relu_backward_bf16_wide, 8);
     activation<float>(RELU6, relu6_forward_f32, relu6_backward_f32);
-    activation<bf16>(RELU6, relu6_forward_bf16, relu6_backward_bf16, 3);
-    activation<float>(LEAKY_RELU, leaky_relu_forward_f32, leaky_relu_backward_f32, 3);
+    activation<float>(RELU6, relu6_forward_f32_wide, relu6_backward_f32_wide, 4, 2);
+    activation<bf16>(RELU6, relu6_forward_bf16, relu6_backward_bf16, 1, 3);
+    activation<bf16>(RELU6, relu6_forward_bf16_wide, relu6_backward_bf16_wide, 8);
+    activation<float>(LEAKY_RELU, leaky_relu_forward_f32, leaky_relu_backward_f32, 1, 3);
+    activation<float>(LEAKY_RELU, leaky_relu_forward_f32_wide, leaky_relu_backward_f32_wide, 4);
     activation<bf16>(LEAKY_RELU, leaky_relu_forward_bf16, leaky_relu_backward_bf16);
+    activation<bf16>(LEAKY_RELU, leaky_relu_forward_bf16_wide, leaky_relu_backward_bf16_wide, 8, 1);
     special<float>(relu6_forward_f32, relu6_backward_f32, max_pool2_forward_f32, max_pool2_backward_f32);
     special<bf16>(relu6_forward_bf16, relu6_backward_bf16, max_pool2_forward_bf16, max_pool2_backward_bf16);
     special<float>(relu6_forward_f32, relu6_backward_f32, max_pool2_last_forward_f32, max_pool2_last_backward_f32);

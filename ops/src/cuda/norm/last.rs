@@ -26,7 +26,7 @@ const MODULE: Module = Module {
 /// As in norm_last.cu.
 const LAST_THREADS: u32 = 256;
 const GROUP_THREADS: u32 = 128;
-/// Stands for a bias that is not there.
+/// Stands for what is not there.
 const NULL: &u64 = &0;
 
 /// How a picture's positions are shared out.
@@ -56,9 +56,10 @@ impl Chunks {
     }
 }
 
-fn push_before<'a>(launch: &mut LaunchArgs<'a>, before: Option<&'a CudaView<'a, f32>>) {
-    match before {
-        Some(before) => launch.arg(before),
+/// An argument that need not be there.
+fn push<'a, T>(launch: &mut LaunchArgs<'a>, view: Option<&'a CudaView<'a, T>>) {
+    match view {
+        Some(view) => launch.arg(view),
         None => launch.arg(NULL),
     };
 }
@@ -87,7 +88,7 @@ pub(super) fn apply<T: Number>(
     let function = MODULE.function(device, &kernel::<T>("norm_last_forward", chunks.wide))?;
     let mut launch = function.builder();
     launch.arg(&x);
-    push_before(&mut launch, parameters.before);
+    push(&mut launch, parameters.before);
     launch.arg(stats);
     launch.arg(parameters.weight).arg(parameters.bias);
     launch.arg(&mut y);
@@ -123,7 +124,7 @@ fn moments<T: Number>(
     let function = MODULE.function(device, "norm_last_stats")?;
     let mut launch = function.builder();
     launch.arg(&parts);
-    push_before(&mut launch, before);
+    push(&mut launch, before);
     launch.arg(&mut stats);
     launch.arg(&sizes.channels).arg(&sizes.groups);
     launch.arg(&sizes.area).arg(&chunks.span).arg(&chunks.count);
@@ -133,7 +134,7 @@ fn moments<T: Number>(
     Ok(stats)
 }
 
-/// The gradient of x, and those of bias and weight, `[2, c]`.
+/// The gradient of x, to which `beside` is added, and those of bias and weight, `[2, c]`.
 pub(super) fn backward<T: Number>(
     device: &CudaDevice,
     sizes: &Sizes,
@@ -141,22 +142,30 @@ pub(super) fn backward<T: Number>(
     parameters: Parameters<'_>,
     stats: &Stats,
     dy: &Tensor,
+    beside: Option<&Tensor>,
 ) -> Result<(CudaSlice<T>, CudaSlice<f32>)> {
-    /// Enough blocks of a batch to fill any GPU; a picture has at least some, so that few pictures fill it too.
+    /// Enough blocks of a batch to fill any GPU.
     const BLOCKS: usize = 1 << 11;
-    const LEAST: usize = 32;
-    let layouts = [x.layout(), dy.layout()];
-    let most = (BLOCKS / sizes.batch as usize).max(LEAST);
+    /// Of a picture: so many that few pictures fill a GPU too, and so few that one thread can add what they leave.
+    const OF_PICTURE: (usize, usize) = (32, 256);
+    let mut layouts = vec![x.layout(), dy.layout()];
+    layouts.extend(beside.map(Tensor::layout));
+    let most = match sizes.batch as usize {
+        1 => BLOCKS,
+        batch => (BLOCKS / batch).clamp(OF_PICTURE.0, OF_PICTURE.1),
+    };
     let chunks = Chunks::new::<T>(sizes, &layouts, most)?;
     let count = x.elem_count();
     let columns = 2 * sizes.channels;
+    let held = beside.map(Tensor::storage_and_layout);
+    let beside = held.as_ref().map(view_of::<T>).transpose()?;
     let (x, dy) = (x.storage_and_layout(), dy.storage_and_layout());
     let (x, dy) = (view_of::<T>(&x)?, view_of::<T>(&dy)?);
     let mut parts = room::<f32>(device, chunks.all as usize * columns as usize)?;
     let function = MODULE.function(device, &kernel::<T>("norm_last_sums", chunks.wide))?;
     let mut launch = function.builder();
     launch.arg(&x);
-    push_before(&mut launch, parameters.before);
+    push(&mut launch, parameters.before);
     launch.arg(&dy).arg(stats);
     launch.arg(parameters.weight).arg(parameters.bias);
     launch.arg(&mut parts);
@@ -177,14 +186,17 @@ pub(super) fn backward<T: Number>(
     let function = MODULE.function(device, &kernel::<T>("norm_last_backward", chunks.wide))?;
     let mut launch = function.builder();
     launch.arg(&x);
-    push_before(&mut launch, parameters.before);
+    push(&mut launch, parameters.before);
     launch.arg(&dy).arg(stats);
     launch.arg(parameters.weight).arg(parameters.bias);
-    launch.arg(&sums).arg(&mut dx);
+    launch.arg(&sums);
+    push(&mut launch, beside.as_ref());
+    launch.arg(&mut dx);
     launch.arg(&sizes.channels).arg(&sizes.groups);
     launch.arg(&sizes.area).arg(&chunks.span).arg(&chunks.count);
     launch.arg(&sizes.swish);
-    // SAFETY: the arguments are norm_last_backward's, in its order, a null pointer for what is not there; `dx` is as long as x.
+    // SAFETY: the arguments are norm_last_backward's, in its order, a null pointer for what is not there; `dx` and what is beside it are as
+    // long as x.
     unsafe { launch.launch(grid((chunks.all, 1), LAST_THREADS)) }.w()?;
     let both = fold(&MODULE, device, &sums, (sizes.batch, sizes.batch, columns))?;
     Ok((dx, both))
