@@ -68,8 +68,8 @@ def encode(ch):
             if level == len(MULT) - 1:
                 count.attention(channels, side)
         if level < len(MULT) - 1:
-            count.move("resizing", 2 * channels * side * side)
-            count.conv(channels, channels, 3, side, stride=2)
+            # 3x3 with a row and a column of zeros before it, in place of zeros after the map.
+            count.conv(channels, channels, 4, side, stride=2)
             side //= 2
     count.middle(channels, side)
     count.norm(channels, side)

@@ -22,8 +22,8 @@ fn model(folder: &Folder) -> PathBuf {
 fn networks_take_both_orders_of_channels() {
     let folder = Folder::new();
     let model = model(&folder);
-    for order in ["first", "last"] {
-        let run = assert_cmd::Command::new(env!("CARGO_BIN_EXE_vqlc"))
+    let selftest = |order: &str| {
+        assert_cmd::Command::new(env!("CARGO_BIN_EXE_vqlc"))
             .env("VQLC_CHANNELS", order)
             .args(args![
                 "selftest",
@@ -33,7 +33,10 @@ fn networks_take_both_orders_of_channels() {
                 reference()
             ])
             .output()
-            .unwrap();
+            .unwrap()
+    };
+    for order in ["first", "last"] {
+        let run = selftest(order);
         let out = String::from_utf8(run.stdout).unwrap();
         assert_eq!(run.status.code(), Some(0), "{order}: {out}");
         for network in ["vqgan", "ldm", "lpips", "discriminator"] {
@@ -41,6 +44,13 @@ fn networks_take_both_orders_of_channels() {
             assert!(out.lines().any(passed), "{order}, {network}: {out}");
         }
     }
+    // So the variable is read.
+    let run = selftest("middle");
+    assert_eq!(run.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(run.stderr).unwrap(),
+        "vqlc: device cpu: VQLC_CHANNELS is \"middle\": expected first or last\n"
+    );
 }
 
 #[test]

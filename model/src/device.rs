@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
+use vqlc_ops::tensor::Order;
 
 use crate::{Error, Result};
 
@@ -20,14 +21,18 @@ impl DeviceSpec {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`Error::Device`] when this program was built without CUDA or the GPU cannot be used: there is no silent fallback.
+    /// [`Error::Device`] when this program was built without CUDA or the GPU cannot be used: there is no silent fallback. So too when
+    /// `VQLC_CHANNELS` is set to what it cannot be ([`Order::fastest`]).
     pub fn open(self) -> Result<Device> {
+        let unusable = |reason| Error::Device {
+            device: self.to_string(),
+            reason,
+        };
+        // Said here once, and not by whichever layer comes first.
+        Order::fastest(DType::F32, false).map_err(|error| unusable(error.to_string()))?;
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(index) => open_cuda(index).map_err(|reason| Error::Device {
-                device: self.to_string(),
-                reason,
-            }),
+            Self::Cuda(index) => open_cuda(index).map_err(unusable),
         }
     }
 }
