@@ -11,7 +11,7 @@ const FALLBACK: u64 = 4 << 30;
 /// How much memory the network may take.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct MemoryArgs {
-    /// Memory for the network, as 500M or 8G; larger pictures are skipped [default: what is free]
+    /// Memory for the network and a batch, of which a GPU has two, as 500M or 8G; larger pictures are skipped [default: what is free]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_memory: Option<u64>,
 }

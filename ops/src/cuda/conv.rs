@@ -6,6 +6,8 @@ mod algorithms;
 pub(super) mod bias;
 mod cudnn;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
     backend::BackendStorage, cuda_backend::cudarc::driver::CudaSlice,
@@ -22,6 +24,14 @@ use cudnn::Geometry;
 const NAME: &str = "conv2d on CUDA";
 /// Tensor cores take channels that are last by this many; others are filled up with zeros.
 pub(super) const CHANNELS: usize = 8;
+
+/// Asked for and not had: see [`detours`].
+static DETOURS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many times in this process cuDNN did not have a convolution in bf16 with channels last, which then went round by channels first.
+pub(crate) fn detours() -> usize {
+    DETOURS.load(Ordering::Relaxed)
+}
 
 /// As [`tensor::conv2d`](crate::tensor::conv2d), for `x` on CUDA; `groups` is 1 or, of maps whose channels come first, the channels for a
 /// depthwise convolution.
@@ -116,7 +126,11 @@ impl Conv {
         let device = device(NAME, x)?;
         match x.dtype() {
             DType::F32 => cudnn::serves::<f32>(&device, &self.geometry, gradients),
-            DType::BF16 => cudnn::serves::<bf16>(&device, &self.geometry, gradients),
+            DType::BF16 => {
+                let serves = cudnn::serves::<bf16>(&device, &self.geometry, gradients)?;
+                DETOURS.fetch_add(usize::from(!serves), Ordering::Relaxed);
+                Ok(serves)
+            }
             other => Err(Error::dtype(NAME, other).into()),
         }
     }

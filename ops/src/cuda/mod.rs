@@ -16,7 +16,7 @@ mod transfer;
 
 pub(crate) use assign::assign;
 pub(crate) use attention::attention;
-pub(crate) use conv::conv2d;
+pub(crate) use conv::{conv2d, detours};
 pub(crate) use distance::unit_distances;
 pub(crate) use nearest::nearest;
 pub(crate) use norm::{batch_norm, group_norm};

@@ -50,6 +50,16 @@ pub fn conv2d(
     })
 }
 
+/// How many times in this process cuDNN did not have a convolution in bf16 with channels last, which then went round by channels first:
+/// right, and slower. None without a GPU.
+#[must_use]
+pub fn channels_last_detours() -> usize {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::detours();
+    #[cfg(not(feature = "cuda"))]
+    0
+}
+
 pub(super) fn plain(
     x: &Tensor,
     weight: &Tensor,

@@ -24,7 +24,7 @@ mod values;
 
 pub use assign::assign;
 pub use attention::attention;
-pub use conv::{Window, conv2d};
+pub use conv::{Window, channels_last_detours, conv2d};
 pub use conv_cpu::bf16_on_cpu;
 pub use cross_entropy::cross_entropy;
 pub use depthwise::depthwise;

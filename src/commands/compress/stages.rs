@@ -37,11 +37,6 @@ impl Limits {
             cuda: matches!(args.network.device(), DeviceSpec::Cuda(_)),
         }
     }
-
-    /// Batches that are in the network at once.
-    fn lanes(&self) -> u64 {
-        if self.cuda { 2 } else { 1 }
-    }
 }
 
 /// A picture cannot be read, and the user wants to stop there.
@@ -93,7 +88,7 @@ impl Stages<'_> {
         let window = self.limits.batch + 2 * self.limits.threads;
         // Batches take the lanes in turn, and the results are drawn in turn. While one is in a GPU, the next is laid out and queued, so
         // that the GPU waits for neither that nor for what is done with the ids.
-        let lanes = self.limits.lanes();
+        let lanes = if self.limits.cuda { 2 } else { 1 };
         thread::scope(|scope| {
             if !positions.is_empty() {
                 // Ready when the first latents are; an error shows where it is used.
@@ -189,8 +184,7 @@ impl Stages<'_> {
                     break;
                 };
                 let need = next.as_ref().map_or(0, |picture| picture.memory);
-                let most = self.limits.memory / self.limits.lanes();
-                if memory > 0 && memory.saturating_add(need) > most {
+                if memory > 0 && memory.saturating_add(need) > self.limits.memory {
                     held = Some(next);
                     break;
                 }

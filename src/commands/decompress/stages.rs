@@ -29,7 +29,7 @@ pub(super) struct Stages<'a, D> {
     pub(super) threads: usize,
     /// Most records in the network at once; on a GPU two such batches take turns.
     pub(super) batch: usize,
-    /// Most bytes the network may take, with all batches.
+    /// Most bytes a batch may take in the network.
     pub(super) memory: u64,
     /// Replace files that are there.
     pub(super) replace: bool,
@@ -165,7 +165,7 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
                     },
                 };
                 let need = self.need(&next);
-                if memory > 0 && memory.saturating_add(need) > self.memory / self.lanes() {
+                if memory > 0 && memory.saturating_add(need) > self.memory {
                     held = Some(next);
                     break;
                 }

@@ -21,7 +21,7 @@ pub(super) fn wrap(error: CudnnError) -> CandleError {
 
 /// That cuDNN has no such thing, and not that something went wrong: its codes from 2000 on are of arguments, from 3000 on of what is not
 /// there.
-pub(super) fn is_refusal(error: CudnnError) -> bool {
+fn is_refusal(error: CudnnError) -> bool {
     (2000..4000).contains(&(error.0 as u32))
 }
 
@@ -44,12 +44,10 @@ impl<A: Copy + PartialEq> Pass<'_, A> {
             return Ok(());
         }
         let mut found: Vec<(A, usize)> = Vec::new();
-        let picked = match pick() {
-            Ok(picked) => Some(picked),
-            Err(error) if is_refusal(error) => None,
-            Err(error) => return Err(error),
+        let (picked, mut wrong) = match pick() {
+            Ok(picked) => (Some(picked), None),
+            Err(error) => (None, Some(error).filter(|&error| !is_refusal(error))),
         };
-        let mut wrong = None;
         for algorithm in (self.turn)(picked) {
             match size(algorithm) {
                 Ok(bytes) if found.iter().all(|&(known, _)| known != algorithm) => {

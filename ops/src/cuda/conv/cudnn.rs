@@ -28,7 +28,7 @@ use candle_core::{
     },
 };
 
-use super::algorithms::{Chosen, Outcome, Pass, is_refusal, wrap};
+use super::algorithms::{Chosen, Outcome, Pass, wrap};
 use crate::{
     cuda::{Error, kernels::Number},
     tensor::Order,
@@ -247,14 +247,13 @@ impl Context {
             chosen: &self.data,
             key: (T::DTYPE, *geometry),
             turn: |picked| {
-                let steady = A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
-                match picked {
-                    // Its sums have no fixed order.
-                    Some(A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0) | None => {
-                        vec![steady, A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0]
-                    }
-                    Some(picked) => vec![picked, steady],
-                }
+                // The sums of the last have no fixed order.
+                let others = [
+                    A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+                    A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
+                ];
+                let steady = picked.filter(|picked| *picked != others[1]);
+                steady.into_iter().chain(others).collect()
             },
         };
         let size = |algorithm| conv.get_workspace_size(algorithm);
@@ -272,16 +271,14 @@ impl Context {
             chosen: &self.filter,
             key: (T::DTYPE, *geometry),
             turn: |picked| {
-                let steady = A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
-                match picked {
-                    // Their sums have no fixed order.
-                    Some(
-                        unsteady @ (A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0
-                        | A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3),
-                    ) => vec![steady, unsteady],
-                    Some(picked) => vec![picked, steady],
-                    None => vec![steady, A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0],
-                }
+                // The sums of the last two have no fixed order.
+                let others = [
+                    A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1,
+                    A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
+                    A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3,
+                ];
+                let steady = picked.filter(|picked| !others[1..].contains(picked));
+                steady.into_iter().chain(others).collect()
             },
         };
         let size = |algorithm| conv.get_workspace_size(algorithm);
@@ -297,11 +294,7 @@ pub(super) fn serves<T: Number>(
     gradients: bool,
 ) -> Result<bool> {
     let context = context(device)?;
-    let described = match Described::<T>::new(&context.cudnn, geometry) {
-        Ok(described) => described,
-        Err(error) if is_refusal(error) => return Ok(false),
-        Err(error) => return Err(wrap(error)),
-    };
+    let described = Described::<T>::new(&context.cudnn, geometry).map_err(wrap)?;
     let forward = context.forward(geometry, &described.forward());
     let mut serves = forward.map_err(wrap)?.first().is_some();
     if gradients && serves {
