@@ -1,7 +1,5 @@
 //! Convolution through cuDNN, with a bias of our own.
 
-#![allow(unsafe_code)]
-
 mod algorithms;
 pub(super) mod bias;
 mod cudnn;

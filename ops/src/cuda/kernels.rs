@@ -243,13 +243,12 @@ pub(super) fn fold(
 pub(super) fn fold_all(
     module: &Module,
     device: &CudaDevice,
-    parts: CudaSlice<f32>,
+    mut parts: CudaSlice<f32>,
     mut rows: u32,
     columns: u32,
 ) -> Result<CudaSlice<f32>> {
     /// A thread adds no more than this many in a row, so that it does not keep the others waiting.
     const EACH: u32 = 64;
-    let mut parts = parts;
     while rows > EACH {
         parts = fold(module, device, &parts, (rows, EACH, columns))?;
         rows = rows.div_ceil(EACH);

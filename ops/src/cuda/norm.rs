@@ -1,7 +1,5 @@
 //! Group normalisation with swish.
 
-#![allow(unsafe_code)]
-
 mod first;
 mod last;
 

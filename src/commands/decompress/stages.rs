@@ -83,7 +83,12 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
         };
         let (sender, receiver) = bounded::<Pixels>(self.threads);
         let (batches, batch_receiver) = bounded::<Vec<Ids>>(0);
-        let lanes = self.lanes();
+        // While one batch comes back from a GPU the next is in it.
+        let lanes = if self.tokenizer.device().is_cpu() {
+            1
+        } else {
+            2
+        };
         let has_failed = || {
             let failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.is_some()
@@ -108,15 +113,6 @@ impl<D: AsRef<[u8]> + Sync> Stages<'_, D> {
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(err) => Err(err),
             None => Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        }
-    }
-
-    /// Batches that are in the network at once. While one comes back from a GPU the next is in it.
-    fn lanes(&self) -> u64 {
-        if self.tokenizer.device().is_cpu() {
-            1
-        } else {
-            2
         }
     }
 
